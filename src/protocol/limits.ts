@@ -1,0 +1,57 @@
+// The bounds that all processes agree on: sizes on the wire, in names and in tables. Settings of one process stand with its role, not here.
+import { assert } from '../lib/assert.js';
+
+const KiB = 1024;
+const MiB = 1024 * KiB;
+
+export const LIMITS = {
+  /** Version of the protocol; a peer with another one is refused in the greeting. */
+  protocolVersion: 1,
+  /** A frame's body (the message without payload). */
+  bodyBytesMax: 1 * MiB,
+  /** A frame's payload: a record at the largest chunk size, or a read. */
+  payloadBytesMax: 64 * MiB,
+  /** One component of a path, in bytes of UTF-8 (POSIX NAME_MAX). */
+  nameBytesMax: 255,
+  /** A whole path or symlink target, in bytes (POSIX PATH_MAX). */
+  pathBytesMax: 4096,
+  /** Symbolic links followed while resolving one path (as Linux). */
+  symlinksMax: 40,
+  /** Hard links of one file (as ext4). */
+  linksMax: 65_000,
+  /** Extended attributes (as Linux: XATTR_NAME_MAX, XATTR_SIZE_MAX) and how many one inode may have. */
+  xattrNameBytesMax: 255,
+  xattrValueBytesMax: 64 * KiB,
+  xattrsPerInodeMax: 256,
+  /** Entries of one page of a directory, of extents, of chunks in a report. */
+  directoryPageMax: 1024,
+  extentPageMax: 1024,
+  chunkReportPageMax: 4096,
+  /** The unit of checksums in a chunk (paper, §5.2). */
+  blockBytes: 64 * KiB,
+  chunkSizeBytesMin: 4 * KiB,
+  chunkSizeBytesMax: 256 * MiB,
+  chunkSizeBytesDefault: 64 * MiB,
+  /** A record is at most a quarter of the chunk size (paper, §3.3). */
+  recordFraction: 4,
+  /** One read request. */
+  readBytesMax: 4 * MiB,
+  /** Payload of one push frame: what a hop holds before it forwards. Larger appends travel in several. */
+  pushBytesMax: 256 * KiB,
+  /** Appends of one writer to one chunk that may be unanswered; the writer table keeps this many per writer. */
+  appendsInFlightMax: 16,
+  /** Writers remembered per chunk; a table full of young ones seals the chunk. */
+  writersPerChunkMax: 1024,
+  /** How long a client may retry an append; writer tables remember at least this long. */
+  appendRetryMs: 60_000,
+  /** Replicas of a chunk. */
+  replicasMax: 10,
+} as const;
+
+/** The largest record for a chunk size, in bytes. */
+export function recordBytesMax(chunkSizeBytes: number): number {
+  return Math.floor(chunkSizeBytes / LIMITS.recordFraction);
+}
+
+assert(LIMITS.chunkSizeBytesMax / LIMITS.recordFraction <= LIMITS.payloadBytesMax, 'a record fits in a frame');
+assert(LIMITS.readBytesMax <= LIMITS.payloadBytesMax, 'a read fits in a frame');
