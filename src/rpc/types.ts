@@ -22,6 +22,8 @@ export interface ServerConnection {
 export interface CallContext {
   /** The request's payload, checked against its CRC; the buffers belong to the handler. */
   payload: Buffer[];
+  /** CRC-32 of the payload, verified. */
+  payloadCrc: number;
   connection: ServerConnection;
   /** Monotonic time after which nobody waits for the answer. */
   deadlineMs: number;
@@ -30,6 +32,8 @@ export interface CallContext {
 export interface Answer<K extends Kind> {
   body: Reply<K>;
   payload?: readonly Buffer[];
+  /** CRC-32 of the payload when the handler has it already. */
+  payloadCrc?: number;
 }
 
 /** Called the moment the message is complete, in order of arrival; it may answer in any order. Rejections that are not GfsErrors are answered FAILED and logged. */
@@ -42,6 +46,8 @@ export interface CallOptions {
   /** The whole call, connecting included, ends within this time: TIMED_OUT. */
   timeoutMs: number;
   payload?: readonly Buffer[];
+  /** CRC-32 of the payload when the caller has it already; computed otherwise. */
+  payloadCrc?: number;
 }
 
 export interface CallResult<K extends Kind> {
