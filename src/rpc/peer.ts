@@ -301,7 +301,9 @@ class Link {
     this.unsentBytes = 0;
     for (const { callId, buffers } of unsent) {
       // A call whose deadline passed while it waited was never sent and must not be sent now.
-      if (callId === 0 || this.waiting.has(callId)) this.connection!.send(buffers);
+      const call = this.waiting.get(callId);
+      if (call) call.receivedBefore = this.received;
+      if (callId === 0 || call) this.connection!.send(buffers);
     }
   }
 
