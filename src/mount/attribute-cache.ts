@@ -1,0 +1,135 @@
+// What the mount remembers of names and attributes, for a moment and within a bound, so that one system call does not ask the master thrice.
+// It never holds an answer that was on its way while something changed: answers are stored under a ticket from before the question.
+import type { Clock } from '../lib/clock.js';
+import type { Attributes, Where } from './fuse-operations.js';
+
+/** Number of changes seen when a question was asked. */
+export type CacheTicket = number;
+
+export interface AttributeCacheOptions {
+  clock: Clock;
+  ageMsMax: number;
+  /** Of names and of inodes, each. */
+  entriesMax: number;
+}
+
+export class AttributeCache {
+  private readonly clock: Clock;
+  private readonly ageMsMax: number;
+  private readonly names: BoundedMap<string, { inode: number; atMs: number }>;
+  private readonly attributes: BoundedMap<number, { attributes: Attributes; atMs: number }>;
+  /** Ends of files as acknowledged to this mount: the master's own figure for a file under lease lags behind (DESIGN 4). */
+  private readonly ends: BoundedMap<number, { generation: number; sizeBytes: number }>;
+  private changes = 0;
+
+  constructor(options: AttributeCacheOptions) {
+    this.clock = options.clock;
+    this.ageMsMax = options.ageMsMax;
+    this.names = new BoundedMap(options.entriesMax);
+    this.attributes = new BoundedMap(options.entriesMax);
+    this.ends = new BoundedMap(options.entriesMax);
+  }
+
+  /** To be taken before a question to the master. */
+  ticket(): CacheTicket {
+    return this.changes;
+  }
+
+  inodeOf(where: Where): number | undefined {
+    if (where.path === '') return where.start;
+    const known = this.names.get(nameKey(where));
+    return known && this.isFresh(known.atMs) ? known.inode : undefined;
+  }
+
+  get(where: Where): Attributes | undefined {
+    const inode = this.inodeOf(where);
+    return inode === undefined ? undefined : this.getInode(inode);
+  }
+
+  getInode(inode: number): Attributes | undefined {
+    const known = this.attributes.get(inode);
+    return known && this.isFresh(known.atMs) ? known.attributes : undefined;
+  }
+
+  put(ticket: CacheTicket, where: Where, attributes: Attributes): void {
+    if (ticket !== this.changes) return;
+    const atMs = this.clock.monotonicMs();
+    this.attributes.set(attributes.inode, { attributes, atMs });
+    if (where.path !== '') this.names.set(nameKey(where), { inode: attributes.inode, atMs });
+  }
+
+  dropInode(inode: number): void {
+    this.changes++;
+    this.attributes.delete(inode);
+  }
+
+  dropName(where: Where): void {
+    this.changes++;
+    const inode = this.inodeOf(where);
+    if (inode !== undefined) this.attributes.delete(inode);
+    if (where.path !== '') this.names.delete(nameKey(where));
+  }
+
+  /** After a rename, which may have moved a whole tree of paths, or a lost connection. */
+  clear(): void {
+    this.changes++;
+    this.names.clear();
+    this.attributes.clear();
+  }
+
+  /** This mount learned that the file reaches to `sizeBytes`. */
+  noteEnd(inode: number, generation: number, sizeBytes: number): void {
+    const known = this.ends.get(inode);
+    if (known && known.generation === generation && known.sizeBytes >= sizeBytes) return;
+    this.ends.set(inode, { generation, sizeBytes });
+  }
+
+  /** The attributes of a listing with a size that is no smaller than what this mount saw acknowledged. */
+  withKnownEnd(attributes: Attributes): Attributes {
+    const known = this.ends.get(attributes.inode);
+    if (!known || known.generation !== attributes.generation || known.sizeBytes <= attributes.sizeBytes)
+      return attributes;
+    return { ...attributes, sizeBytes: known.sizeBytes };
+  }
+
+  private isFresh(atMs: number): boolean {
+    return this.clock.monotonicMs() - atMs < this.ageMsMax;
+  }
+}
+
+/** A map that forgets its oldest entries above a bound. */
+export class BoundedMap<K, V> {
+  private readonly entries = new Map<K, V>();
+
+  constructor(private readonly entriesMax: number) {}
+
+  get size(): number {
+    return this.entries.size;
+  }
+
+  get(key: K): V | undefined {
+    return this.entries.get(key);
+  }
+
+  set(key: K, value: V): void {
+    this.entries.delete(key);
+    this.entries.set(key, value);
+    if (this.entries.size <= this.entriesMax) return;
+    for (const oldest of this.entries.keys()) {
+      this.entries.delete(oldest);
+      break;
+    }
+  }
+
+  delete(key: K): void {
+    this.entries.delete(key);
+  }
+
+  clear(): void {
+    this.entries.clear();
+  }
+}
+
+function nameKey(where: Where): string {
+  return `${where.start}/${where.path}`;
+}

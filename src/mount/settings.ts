@@ -1,0 +1,43 @@
+// The settings of one mount, as a table (lib/settings.ts). It reads no command line.
+import { duration, type SettingValues, sizeSetting } from '../lib/settings.js';
+
+const KiB = 1024;
+const MiB = 1024 * KiB;
+
+export const MOUNT_SETTINGS = {
+  opTimeoutMs: duration(30_000, 'every system call on the mount ends within this time, with ETIMEDOUT if need be', {
+    min: 1000,
+    max: 600_000,
+  }),
+  attributeTimeoutMs: duration(1000, 'sizes, times and names seen before may be this old', { max: 1000 }),
+  writeBufferBytes: sizeSetting(8 * MiB, 'bytes written but not yet acknowledged, per file; a writer waits above it', {
+    min: 1 * MiB,
+    max: 1024 * MiB,
+  }),
+  appendBytes: sizeSetting(1 * MiB, 'small writes are joined into appends of up to this size', {
+    min: 4 * KiB,
+    max: 16 * MiB,
+  }),
+  writeDelayMs: duration(50, 'a buffered write goes out after this time at the latest', { max: 1000 }),
+};
+
+export type MountSettings = SettingValues<typeof MOUNT_SETTINGS>;
+
+/** Bounds of the mount that nobody needs to set. */
+export const MOUNT_LIMITS = {
+  /** Inodes and names remembered in the attribute cache, each. */
+  cacheEntriesMax: 20_000,
+  /** Appends of one file on their way at the same time; below LIMITS.appendsInFlightMax, which the client shares among all. */
+  appendsInFlightMax: 8,
+  /** Files kept open after their last close, so that `echo >>` in a loop does not open anew each time, and for how long. */
+  lingeringFilesMax: 64,
+  lingerMs: 1000,
+  /** A gap up to this size in front of a write is appended as zeros, which cannot cut another writer's bytes; a larger one is made by truncate. */
+  zeroFillBytesMax: 1 * MiB,
+  /** One wait for a lock at the master; repeated until granted or interrupted. */
+  lockWaitMs: 2000,
+  /** One call of copy_file_range. */
+  copyBytesMax: 4 * MiB,
+  /** Files whose refused overwrites were logged. */
+  loggedFilesMax: 1000,
+} as const;
