@@ -1,0 +1,149 @@
+// The test cases of source document 000 (create and append, read, appends one and at once, recovery), with its sizes: chunks of 8,192 bytes,
+// appends of at most 2,048.
+import fs from 'node:fs';
+import path from 'node:path';
+import test, { type ExecutionContext } from 'ava';
+import { Cluster, until } from './cluster.js';
+import { must } from './processes.js';
+
+interface Info {
+  size: number;
+  chunks: Array<{
+    index: number;
+    handle: string | number;
+    version: number;
+    state: string;
+    length: number;
+    offset: number;
+    replicas: Array<{
+      server: string;
+      address: string;
+      path: string;
+      version: number;
+      length: number;
+      primary: boolean;
+      state: string;
+    }>;
+  }>;
+}
+
+const OPTIONS = { chunkSize: '8KiB', master: ['--lease', '2s', '--dead-after', '1s', '--rereplicate-after', '1s'] };
+
+function record(letter: string, bytes: number): string {
+  return letter.repeat(bytes - 1).concat('\n');
+}
+
+async function append(t: ExecutionContext, cluster: Cluster, file: string, content: string): Promise<void> {
+  const local = path.join(cluster.folder, `record-${content[0]}-${content.length}`);
+  fs.writeFileSync(local, content);
+  const result = await cluster.gfs('append', file, local);
+  t.is(result.code, 0, result.stderr);
+}
+
+test.serial('normal: create and append, then the chunks and their table are right', async t => {
+  const cluster = await Cluster.start(t, OPTIONS);
+  const records = 'abcdefghi'.split('').map(letter => record(letter, 2000));
+
+  for (const content of records) await append(t, cluster, '/file1.txt', content);
+
+  const info = await cluster.json<Info>('info', '/file1.txt');
+  t.is(info.size, 18_000);
+  // Four records of 2,000 bytes fit in 8,192; the fifth starts a new chunk. Nothing is padded.
+  t.deepEqual(
+    info.chunks.map(chunk => chunk.length),
+    [8000, 8000, 2000],
+  );
+  t.deepEqual(
+    info.chunks.map(chunk => chunk.offset),
+    [0, 8000, 16_000],
+  );
+  for (const chunk of info.chunks) {
+    t.is(chunk.replicas.length, 3);
+    for (const replica of chunk.replicas) t.is(fs.readFileSync(replica.path).length, chunk.length);
+  }
+  const table = await cluster.gfs('info', '/file1.txt');
+  for (const heading of ['chunk', 'size', 'local file', 'servers', 'availability', 'version', 'time'])
+    t.regex(table.stdout.toLowerCase(), new RegExp(heading));
+});
+
+test.serial('read: within one chunk and across chunks', async t => {
+  const cluster = await Cluster.start(t, OPTIONS);
+  const whole = 'abcdefghijkl'
+    .split('')
+    .map(letter => record(letter, 2048))
+    .join('');
+  for (let at = 0; at < whole.length; at += 2048) await append(t, cluster, '/f', whole.slice(at, at + 2048));
+
+  t.is((await cluster.gfs('cat', '/f')).stdout, whole);
+  const point = await cluster.mount();
+  t.is(await must(t, `dd if=${point}/f bs=1 skip=100 count=50 2> /dev/null`), whole.slice(100, 150));
+  t.is(await must(t, `dd if=${point}/f bs=10000 skip=1 count=1 2> /dev/null`), whole.slice(10_000, 20_000));
+});
+
+test.serial(
+  'append: one that is larger than a record may be is refused by recordAppend, and gfs append splits nothing up to the limit',
+  async t => {
+    const cluster = await Cluster.start(t, OPTIONS);
+    await append(t, cluster, '/f', record('a', 2048));
+
+    const local = path.join(cluster.folder, 'large');
+    fs.writeFileSync(local, record('b', 2049));
+    const refused = await cluster.gfs('append', '--record', '/f', local);
+    t.is(refused.code, 1);
+    t.regex(refused.stderr, /2048/);
+    t.is((await cluster.json<Info>('info', '/f')).size, 2048);
+  },
+);
+
+test.serial('concurrent appends: each stands once and whole', async t => {
+  const cluster = await Cluster.start(t, OPTIONS);
+  const points = [await cluster.mount(), await cluster.mount()];
+  const letters = 'abcdefgh'.split('');
+
+  await Promise.all(
+    letters.map((letter, i) =>
+      must(
+        t,
+        `for n in 1 2 3 4 5; do head -c 1500 /dev/zero | tr '\\0' ${letter} | dd of=${points[i % 2]}/f bs=1500 oflag=append conv=notrunc 2> /dev/null; done`,
+      ),
+    ),
+  );
+
+  const text = (await cluster.gfs('cat', '/f')).stdout;
+  t.is(text.length, letters.length * 5 * 1500);
+  const runs = text.match(/(.)\1*/g)!;
+  for (const run of runs) t.is(run.length % 1500, 0, `${run.length} of ${run[0]}`);
+  for (const letter of letters) t.is(text.split(letter).length - 1, 7500);
+});
+
+test.serial(
+  'recovery: a server is off during appends, reads and appends go on; when it is back it copies what it missed',
+  async t => {
+    const cluster = await Cluster.start(t, { ...OPTIONS, servers: 4 });
+    for (const letter of 'abcde') await append(t, cluster, '/f', record(letter, 2000));
+    const before = await cluster.json<Info>('info', '/f');
+    const victim = cluster.servers.findIndex(server =>
+      before.chunks.at(-1)!.replicas.some(replica => replica.address === server.address),
+    );
+
+    cluster.servers[victim]!.daemon.signal('SIGKILL');
+    for (const letter of 'fghij') await append(t, cluster, '/f', record(letter, 2000));
+    const expected = 'abcdefghij'
+      .split('')
+      .map(letter => record(letter, 2000))
+      .join('');
+    t.is((await cluster.gfs('cat', '/f')).stdout, expected);
+
+    await cluster.startServer(victim);
+    await until('every chunk has three current copies', async () => {
+      const info = await cluster.json<Info>('info', '/f');
+      return info.chunks.every(
+        chunk =>
+          chunk.replicas.filter(replica => replica.state === 'current' && replica.length === chunk.length).length >= 3,
+      );
+    });
+    const info = await cluster.json<Info>('info', '/f');
+    t.is(info.size, 20_000);
+    t.is((await cluster.gfs('cat', '/f')).stdout, expected);
+  },
+);
