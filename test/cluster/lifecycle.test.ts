@@ -1,0 +1,137 @@
+// gfs-mount with its embedded cluster: one line says so, everything ends within seconds of fusermount -u, umount, SIGTERM or SIGINT with nothing
+// left behind, and mounting again finds every byte.
+import fs from 'node:fs';
+import path from 'node:path';
+import test, { type ExecutionContext } from 'ava';
+import { gone, isAlive, until } from './cluster.js';
+import { Daemon, folder, must, program, shell } from './processes.js';
+
+interface Embedded {
+  data: string;
+  point: string;
+  mount(...args: string[]): Promise<{ stdout: string; pids: number[]; mountPid: number }>;
+}
+
+function embedded(t: ExecutionContext): Embedded {
+  const base = folder(t);
+  const data = path.join(base, 'data');
+  const point = path.join(base, 'mnt');
+  fs.mkdirSync(point);
+  const pidFile = path.join(base, 'pid');
+  const started: number[] = [];
+  t.teardown(async () => {
+    await shell(`mountpoint -q ${point} && umount -l ${point}`);
+    for (const pid of started) if (isAlive(pid)) process.kill(pid, 'SIGKILL');
+  });
+  return {
+    data,
+    point,
+    mount: async (...args) => {
+      const result = await program('gfs-mount', ['--data', data, '--pid-file', pidFile, ...args, point], {
+        timeoutMs: 30_000,
+      });
+      t.is(result.code, 0, result.stderr + result.stdout);
+      const mountPid = Number(fs.readFileSync(pidFile, 'utf8'));
+      const children = (await must(t, `cat /proc/${mountPid}/task/*/children`))
+        .trim()
+        .split(/\s+/)
+        .filter(Boolean)
+        .map(Number);
+      started.push(mountPid, ...children);
+      return { stdout: result.stdout, pids: [mountPid, ...children], mountPid };
+    },
+  };
+}
+
+async function allGone(t: ExecutionContext, pids: number[]): Promise<void> {
+  const started = Date.now();
+  for (const pid of pids) await gone(pid);
+  t.log(`all processes gone after ${Date.now() - started} ms`);
+}
+
+const ENDINGS: Record<string, (point: string, pid: number) => string> = {
+  'fusermount -u': point => `fusermount -u ${point}`,
+  umount: point => `umount ${point}`,
+  SIGTERM: (_point, pid) => `kill -TERM ${pid}`,
+  SIGINT: (_point, pid) => `kill -INT ${pid}`,
+};
+
+test.serial(
+  'the embedded cluster: mount, write, end by each of the four ways, mount again, and every byte is there',
+  async t => {
+    const { mount, point } = embedded(t);
+    let expected = '';
+    for (const [name, command] of Object.entries(ENDINGS)) {
+      const { stdout, pids, mountPid } = await mount();
+      t.regex(stdout, /embedded cluster/i);
+      t.is(pids.length, 5, 'the mount, one master and three chunkservers');
+      t.is(await must(t, `cat ${point}/f 2> /dev/null || true`), expected);
+      await must(t, `echo "${name}" >> ${point}/f`);
+      expected += `${name}\n`;
+
+      await must(t, command(point, mountPid));
+      await allGone(t, pids);
+      t.is((await shell(`mountpoint -q ${point}`)).code, 32);
+    }
+    await mount();
+    t.is(await must(t, `cat ${point}/f`), expected);
+  },
+);
+
+test.serial('in front with -f it exits with status 0 after fusermount -u', async t => {
+  const { data, point } = embedded(t);
+  const { daemon } = await Daemon.start('gfs-mount', ['-f', '--data', data, point]);
+  t.teardown(() => daemon.stop('SIGKILL'));
+  await must(t, `echo x > ${point}/f; fusermount -u ${point}`);
+  t.is(await daemon.exited, 0);
+});
+
+test.serial('a child of the embedded cluster that dies is started again, and the mount goes on', async t => {
+  const { mount, point } = embedded(t);
+  const { pids } = await mount('--op-timeout', '25s');
+  await must(t, `echo one > ${point}/f`);
+
+  for (const pid of pids.slice(1)) process.kill(pid, 'SIGKILL');
+  await until(
+    'appending works again',
+    async () => (await shell(`echo two >> ${point}/g`, { timeoutMs: 40_000 })).code === 0,
+    60_000,
+  );
+
+  t.is(await must(t, `cat ${point}/f`), 'one\n');
+});
+
+test.serial('a mount point left dead by a killed process is cleaned and used again', async t => {
+  const { mount, point } = embedded(t);
+  const { pids, mountPid } = await mount();
+  await must(t, `echo kept > ${point}/f`);
+  process.kill(mountPid, 'SIGKILL');
+  for (const pid of pids) await gone(pid);
+  t.regex((await shell(`ls ${point}`)).stderr, /Transport endpoint is not connected/);
+
+  await mount();
+
+  t.is(await must(t, `cat ${point}/f`), 'kept\n');
+});
+
+test.serial('scripts/mount.sh mounts, and a second call neither installs nor builds', async t => {
+  const { data, point } = embedded(t);
+  const first = await shell(`scripts/mount.sh --data ${data} ${point}`, { timeoutMs: 170_000 });
+  t.is(first.code, 0, first.stderr + first.stdout);
+  await must(t, `echo x > ${point}/f; fusermount -u ${point}`);
+  await until('the port of call is free', async () => (await shell(`mountpoint -q ${point}`)).code !== 0);
+  await until('the data directory is free', async () => (await shell(`pgrep -f ${data}`)).code !== 0);
+
+  const second = await shell(`scripts/mount.sh --data ${data} ${point}`, { timeoutMs: 60_000 });
+  t.is(second.code, 0, second.stderr + second.stdout);
+  t.notRegex(second.stdout + second.stderr, /npm|building|installing/i);
+  t.is(await must(t, `cat ${point}/f`), 'x\n');
+  await must(t, `fusermount -u ${point}`);
+  await until('everything ended', async () => (await shell(`pgrep -f ${data}`)).code !== 0);
+});
+
+test.serial('with -o ro writing is refused', async t => {
+  const { mount, point } = embedded(t);
+  await mount('-o', 'ro');
+  t.regex((await shell(`echo x > ${point}/f`)).stderr, /Read-only file system/);
+});
