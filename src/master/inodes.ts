@@ -58,6 +58,7 @@ export interface NewInode {
   goal: number;
   target?: string;
   parent?: InodeId;
+  name?: string;
 }
 
 /** Writes a new inode, with one name (a directory with its '.' as well); the caller makes the entry. */

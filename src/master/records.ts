@@ -70,8 +70,9 @@ export interface InodeRecord {
   childCount: number;
   /** Copies wanted of each chunk; new children inherit it. */
   goal: number;
-  /** Of a directory; the root is its own parent. */
+  /** Of a directory: where its one name is. The root is its own parent, under the name ''. */
   parent?: InodeId;
+  name?: string;
   /** Only in the trash: the time in its trash key. */
   trashDueMs?: number;
   xattrCount: number;

@@ -6,7 +6,7 @@ export type Edits = Map<string, { key: Buffer; value: Buffer | undefined }>;
 
 /** A key as text for maps; byte order is the order of code units. */
 export function keyText(key: Buffer): string {
-  return key.latin1Slice(0, key.length);
+  return key.toString('latin1');
 }
 
 /** The first `range.limit` entries of kv under `edits`. `edits` may grow while this runs; what it holds in the end counts. */
