@@ -17,10 +17,6 @@ export interface ClusterRecord {
   replicas: number;
   /** With fewer servers up, appends are refused. */
   minReplicas: number;
-  /** How long deleted files stay in the trash, unless `serve` says otherwise. */
-  trashMs: number;
-  /** How long what nobody names any more is kept in any case. */
-  graceMs: number;
   createdMs: number;
 }
 

@@ -1,10 +1,10 @@
 // The master's state as synchronous, atomic changes over an ordered store: an overlay of what is not yet on disk, a bounded cache, and group
 // commit (DESIGN 5). It keeps I6: `durable` settles only when everything applied before is on disk. It knows no keys and no records.
-import { LRUCache } from 'lru-cache';
 import { assert } from '../lib/assert.js';
 import { type Deferred, deferred } from '../lib/deferred.js';
 import type { Kv, KvOp, KvRange, KvStores } from '../lib/kv.js';
 import type { Logger } from '../lib/logger.js';
+import { LRUCache } from '../lib/lru.js';
 import { GfsError } from '../protocol/errors.js';
 import { type Edits, keyText, mergeScan } from './store-scan.js';
 
