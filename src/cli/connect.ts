@@ -1,0 +1,73 @@
+// Connections of the programs to a cluster: the file system's client, and the operator's calls to the master. Both end in good time when there is no
+// master, with its address in the message.
+import type { FileSystemClient } from '../client/types.js';
+import type { Platform } from '../lib/platform.js';
+import { GfsError, hasCode } from '../protocol/errors.js';
+import type { MasterKind, Reply, Request } from '../protocol/messages.js';
+
+/** Below the five seconds in which a program says that there is no master. */
+const CONNECT_MS_MAX = 4000;
+const ADMIN_CALL_MS = 20_000;
+
+export interface ConnectOptions {
+  master: string;
+  secret?: Buffer | undefined;
+  wantsChanges: boolean;
+  /** Every operation of the client ends within this time. */
+  opTimeoutMs: number;
+  /** Shown by the master. */
+  name: string;
+  location?: string | undefined;
+}
+
+/** Rejects with UNREACHABLE naming the master. */
+export async function connectClient(platform: Platform, options: ConnectOptions): Promise<FileSystemClient> {
+  const { connectFileSystem } = await import('../client/connect.js');
+  const { master, secret, wantsChanges, opTimeoutMs, name, location } = options;
+  try {
+    return await connectFileSystem(platform, {
+      master,
+      ...(secret === undefined ? {} : { secret }),
+      name,
+      wantsChanges,
+      settings: { opTimeoutMs, connectTimeoutMs: CONNECT_MS_MAX, ...(location === undefined ? {} : { location }) },
+    });
+  } catch (error) {
+    throw nameMaster(master, error);
+  }
+}
+
+/** One operator's call to the master, on a connection of its own. */
+export async function callMaster<K extends MasterKind>(
+  platform: Platform,
+  options: { master: string; secret?: Buffer | undefined },
+  kind: K,
+  request: Request<K>,
+): Promise<Reply<K>> {
+  const { RpcPeers } = await import('../rpc/peer.js');
+  const peers = new RpcPeers(platform, {
+    role: 'admin',
+    clusterId: () => '',
+    secret: options.secret,
+    connectTimeoutMs: CONNECT_MS_MAX,
+  });
+  try {
+    const { body } = await peers.get(options.master).call(kind, request, { timeoutMs: ADMIN_CALL_MS });
+    return body;
+  } catch (error) {
+    throw nameMaster(options.master, error);
+  } finally {
+    await peers.close();
+  }
+}
+
+function nameMaster(master: string, error: unknown): unknown {
+  if (!hasCode(error, 'UNREACHABLE', 'TIMED_OUT', 'CONNECTION_LOST')) return error;
+  return new GfsError(
+    'UNREACHABLE',
+    `no master answers on ${master}; is gfs-master running there? (${error.message})`,
+    {
+      cause: error,
+    },
+  );
+}

@@ -1,0 +1,52 @@
+// The directory to mount on: what must be true of it, and the cleaning of one whose server died. It never looks inside a living mount.
+import { realpath, stat } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
+import type { Logger } from '../lib/logger.js';
+import { findMount, isDeadMount, removeDeadMount } from '../mount/mount-table.js';
+import { GfsError } from '../protocol/errors.js';
+
+const LOOK_MS_MAX = 2000;
+
+/** The absolute path, when one can mount there. Throws a GfsError that names it and says what to do. */
+export async function checkMountPoint(given: string, logger: Logger): Promise<string> {
+  const path = await absolutePath(given);
+  const entry = await findMount(path);
+  if (entry?.type.startsWith('fuse')) {
+    if (!(await isDeadSoon(path)))
+      throw new GfsError(
+        'IN_USE',
+        `mount point ${path} is in use: ${entry.source} is mounted there (fusermount -u ${path})`,
+      );
+    await removeDeadMount(path);
+    logger.info({ mountPoint: path }, 'a mount left by a dead process was removed');
+  }
+  try {
+    if (!(await stat(path)).isDirectory())
+      throw new GfsError('NOT_DIRECTORY', `mount point ${path} is not a directory`);
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code;
+    if (code === 'ENOENT')
+      throw new GfsError('NOT_FOUND', `mount point ${path} does not exist; make it with: mkdir -p ${path}`);
+    if (code === 'ENOTDIR') throw new GfsError('NOT_DIRECTORY', `mount point ${path}: a part of it is not a directory`);
+    throw error;
+  }
+  return path;
+}
+
+/** Without symbolic links, as the kernel lists it; a dead mount cannot be asked for its own path. */
+async function absolutePath(given: string): Promise<string> {
+  const path = resolve(given);
+  try {
+    return await realpath(path);
+  } catch {
+    // Absent or dead: the directory above it tells, or its absence is found by whoever looks at the path next.
+    const parent = await realpath(dirname(path)).catch(() => dirname(path));
+    return join(parent, basename(path));
+  }
+}
+
+/** A mount whose server is stopped answers nothing, not even that; it counts as living. */
+function isDeadSoon(path: string): Promise<boolean> {
+  const silent = new Promise<boolean>(resolve => setTimeout(() => resolve(false), LOOK_MS_MAX).unref());
+  return Promise.race([isDeadMount(path), silent]);
+}

@@ -1,0 +1,131 @@
+// The life of one mount: cluster (when it is embedded), client, operations, transport, and their end in the reverse order with everything flushed.
+import type { FileSystemClient } from '../client/types.js';
+import type { Platform } from '../lib/platform.js';
+import type { MountSettings } from '../mount/settings.js';
+import type { TransportKind } from '../mount/transports.js';
+import { buildPlatform } from './build-platform.js';
+import { connectClient } from './connect.js';
+import type { Running } from './daemon.js';
+import { LocalCluster } from './local-cluster.js';
+import type { MountOptionList } from './mount-options.js';
+import { checkMountPoint } from './mount-point.js';
+import type { CommonOptions } from './options.js';
+import { ownIds } from './own-ids.js';
+
+export interface MountRequest {
+  mountPoint: string;
+  /** An address, or undefined for the embedded cluster. */
+  master: string | undefined;
+  /** Directory of the embedded cluster. */
+  data: string;
+  chunkSize: string | undefined;
+  common: CommonOptions;
+  fuse: TransportKind;
+  list: MountOptionList;
+  settings: MountSettings;
+  location: string | undefined;
+}
+
+/** The client gives up first, then the operations, then the transport: so the most telling error wins. */
+const OPERATIONS_SHARE = 0.96;
+const CLIENT_SHARE = 0.9;
+/** After the mount is gone, what is still unacknowledged may take this long. */
+const FLUSH_MS_MAX = 1500;
+/** libfuse keeps sizes from before an open; only asking each time shows what another mount has closed (FAULTS, promise 10). */
+const NATIVE_ATTRIBUTE_MS = 0;
+
+/** Settles when the mount works. Rejects with a GfsError that says what failed, and leaves nothing behind then. */
+export async function startMount(request: MountRequest): Promise<Running & { embedded: string | undefined }> {
+  const platform = buildPlatform(request.common, 'gfs-mount');
+  const { logger } = platform;
+  const mountPoint = await checkMountPoint(request.mountPoint, logger);
+  // Read while the cluster starts.
+  const modules = Promise.all([
+    import('../mount/operations.js'),
+    import('../mount/transports.js'),
+    import('../mount/fuse-native.js'),
+    import('../client/connect.js'),
+  ]);
+  const ends: Array<() => Promise<void>> = [];
+  const endAll = async (): Promise<void> => {
+    for (const end of ends.splice(0).reverse()) await end();
+  };
+  try {
+    const cluster = request.master === undefined ? await startCluster(request, platform) : undefined;
+    if (cluster) ends.push(() => cluster.stop());
+    const master = request.master ?? cluster!.masterAddress;
+    const [{ ClientOperations }, { createTransport }, { nativeTransportProblem }] = await modules;
+    const client = await connect(request, platform, master);
+    ends.push(() => client.close());
+
+    const opTimeout = Math.floor(request.settings.opTimeout * OPERATIONS_SHARE);
+    const settings = { ...request.settings, opTimeout };
+    const operations = new ClientOperations({ client, clock: platform.clock, logger, settings, owner: ownIds() });
+    ends.push(() => inTime(platform, operations.close()));
+
+    const kernelCacheMs = request.settings.attributeTimeout / 2;
+    const isNative = request.fuse !== 'kernel' && nativeTransportProblem() === undefined;
+    const transport = createTransport(
+      request.fuse,
+      {
+        mountPoint,
+        operations,
+        readOnly: request.list.readOnly,
+        options: request.list.options,
+        attributeTimeoutMs: isNative ? NATIVE_ATTRIBUTE_MS : kernelCacheMs,
+        entryTimeoutMs: kernelCacheMs,
+        operationTimeoutMs: request.settings.opTimeout,
+        sourceName: request.list.sourceName ?? `gfs:${master}`,
+      },
+      { logger, clock: platform.clock },
+    );
+    await transport.mount();
+    ends.push(() => transport.unmount());
+    const what = `${transport.kind} transport, master ${master}`;
+    return {
+      embedded: cluster?.description,
+      readyLine: `gfs-mount ready on ${mountPoint} (${what})`,
+      ended: transport.ended,
+      stop: endAll,
+    };
+  } catch (error) {
+    await endAll();
+    throw error;
+  }
+}
+
+async function startCluster(request: MountRequest, platform: Platform): Promise<LocalCluster> {
+  const cluster = new LocalCluster({
+    data: request.data,
+    logger: platform.logger,
+    secretFile: request.common.secretFile?.path,
+    chunkSize: request.chunkSize,
+  });
+  await cluster.start();
+  return cluster;
+}
+
+function connect(request: MountRequest, platform: Platform, master: string): Promise<FileSystemClient> {
+  return connectClient(platform, {
+    master,
+    secret: request.common.secretFile?.content,
+    wantsChanges: true,
+    opTimeoutMs: Math.floor(request.settings.opTimeout * CLIENT_SHARE),
+    name: `gfs-mount ${request.mountPoint}`,
+    location: request.location,
+  });
+}
+
+/** Everything was flushed by close(2) already; what is left may wait for servers that are gone. */
+function inTime(platform: Platform, work: Promise<void>): Promise<void> {
+  return new Promise(resolve => {
+    const giveUp = platform.clock.setTimer(FLUSH_MS_MAX, () => {
+      platform.logger.error({}, 'unmounted while written bytes were not acknowledged');
+      resolve();
+    });
+    void work.finally(() => {
+      giveUp.cancel();
+      resolve();
+    });
+  });
+}
