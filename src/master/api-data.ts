@@ -1,0 +1,40 @@
+// Handlers of files' content: where bytes are and where the next ones go. Bytes themselves never pass the master.
+import type { Handlers } from '../rpc/types.js';
+import { answerDurably, deadlineOf, type Rooms } from './api-context.js';
+import { truncate } from './file-cuts.js';
+import { getFile } from './inodes.js';
+
+type DataKind = 'openFile' | 'closeFile' | 'truncate' | 'locate' | 'appendTarget' | 'complain';
+
+export function dataHandlers(rooms: Rooms): Handlers<DataKind> {
+  const { context, sessions, views, targets, complaints } = rooms;
+  return {
+    openFile: async ({ session, inode }, call) => ({
+      body: await answerDurably(rooms, async () => {
+        getFile(context.store, inode);
+        sessions.openFile(session, inode);
+        context.notices.sawInode(session, inode);
+        return await views.view(inode, deadlineOf(rooms, call));
+      }),
+    }),
+
+    closeFile: ({ session, inode }) => {
+      sessions.closeFile(session, inode);
+      return { body: {} };
+    },
+
+    truncate: async (request, call) => ({ body: await truncate(rooms, request, deadlineOf(rooms, call)) }),
+
+    locate: async (request, call) => ({
+      body: await answerDurably(rooms, () => views.locate(request, deadlineOf(rooms, call))),
+    }),
+
+    appendTarget: async ({ inode }, call) => ({
+      body: await answerDurably(rooms, async () => ({ target: await targets.target(inode, deadlineOf(rooms, call)) })),
+    }),
+
+    complain: async (request, call) => ({
+      body: await answerDurably(rooms, () => complaints.onComplain(request, deadlineOf(rooms, call))),
+    }),
+  };
+}

@@ -1,0 +1,273 @@
+// Handlers of names and attributes: each resolves, changes, announces to other sessions, and answers durably. What a name may be and what a
+// change does is namespace.ts's and its neighbours'.
+import { GfsError } from '../protocol/errors.js';
+import type { InodeId } from '../protocol/ids.js';
+import type { Reply, Request, WireTarget, WireWhere } from '../protocol/messages.js';
+import type { CallContext, Handlers } from '../rpc/types.js';
+import { answerDurably, changeOnce, deadlineOf, type Rooms } from './api-context.js';
+import { setAttributes } from './attributes.js';
+import { readCounters } from './counters.js';
+import { sealTail } from './file-cuts.js';
+import { truncateFile } from './file-extents.js';
+import { sizeBytes, toAttributes } from './inodes.js';
+import { momentOf } from './master-context.js';
+import {
+  createFile,
+  link,
+  makeDirectory,
+  makeSymlink,
+  readDirectory,
+  removeDirectory,
+  renameEntry,
+  resolve,
+  unlink,
+  walk,
+} from './namespace.js';
+import { findReply, runOnce } from './once-table.js';
+import { snapshotFile } from './snapshot.js';
+import type { Reader } from './store.js';
+import { getXattr, listXattrs, removeXattr, setXattr } from './xattrs.js';
+
+type NameKind =
+  | 'lookup'
+  | 'readDirectory'
+  | 'createFile'
+  | 'makeDirectory'
+  | 'makeSymlink'
+  | 'link'
+  | 'unlink'
+  | 'removeDirectory'
+  | 'rename'
+  | 'setAttributes'
+  | 'getXattr'
+  | 'setXattr'
+  | 'listXattrs'
+  | 'removeXattr'
+  | 'statfs'
+  | 'snapshot';
+
+export function nameHandlers(rooms: Rooms): Handlers<NameKind> {
+  const { context, views } = rooms;
+  const { store, notices } = context;
+
+  /** Announces that what stands at `where` came, went or changed its kind. */
+  const announceEntry = (reader: Reader, where: WireWhere, client: string): void => {
+    const { place } = walk(reader, where, false);
+    if (!place) return;
+    notices.entryChanged({ parent: place.parent.inode, name: place.name }, client);
+    notices.inodeChanged(place.parent.inode, client);
+  };
+
+  return {
+    lookup: async ({ where, follow, session }, call) => ({
+      body: await answerDurably(rooms, async () => {
+        const { inode, place } = walk(store, where, follow);
+        if (place) notices.sawEntry(session, { parent: place.parent.inode, name: place.name });
+        if (!inode) throw new GfsError('NOT_FOUND', `there is no ${place.name}`);
+        notices.sawInode(session, inode.inode);
+        return await views.view(inode.inode, deadlineOf(rooms, call));
+      }),
+    }),
+
+    readDirectory: async ({ session, ...page }) => ({
+      body: await answerDurably(rooms, async () => {
+        const { entries, end } = await readDirectory(store, page);
+        notices.sawInode(session, page.inode);
+        for (const { name, record } of entries) {
+          notices.sawEntry(session, { parent: page.inode, name });
+          notices.sawInode(session, record.inode);
+        }
+        return { entries: entries.map(({ name, attributes }) => ({ name, attributes })), end };
+      }),
+    }),
+
+    createFile: async (request, call) => ({ body: await create(rooms, request, call) }),
+
+    makeDirectory: async ({ once, ...options }) => ({
+      body: await changeOnce(rooms, once, (change, at) => {
+        const made = makeDirectory(change, options, at);
+        announceEntry(change, options.where, once.client);
+        return { attributes: toAttributes(change, made) };
+      }),
+    }),
+
+    makeSymlink: async ({ once, ...options }) => ({
+      body: await changeOnce(rooms, once, (change, at) => {
+        const made = makeSymlink(change, options, at);
+        announceEntry(change, options.where, once.client);
+        return { attributes: toAttributes(change, made) };
+      }),
+    }),
+
+    link: async ({ once, ...options }) => ({
+      body: await changeOnce(rooms, once, (change, at) => {
+        const linked = link(change, options, at);
+        announceEntry(change, options.created, once.client);
+        notices.inodeChanged(linked.inode, once.client);
+        return { attributes: toAttributes(change, linked) };
+      }),
+    }),
+
+    unlink: async ({ once, where }) => ({
+      body: await changeOnce(rooms, once, (change, at) => {
+        announceEntry(change, where, once.client);
+        notices.inodeChanged(unlink(change, where, at).inode, once.client);
+        return {};
+      }),
+    }),
+
+    removeDirectory: async ({ once, where }) => ({
+      body: await changeOnce(rooms, once, (change, at) => {
+        announceEntry(change, where, once.client);
+        notices.inodeChanged(removeDirectory(change, where, at).inode, once.client);
+        return {};
+      }),
+    }),
+
+    rename: async ({ once, ...options }) => ({
+      body: await changeOnce(rooms, once, (change, at) => {
+        announceEntry(change, options.from, once.client);
+        announceEntry(change, options.to, once.client);
+        const { moved, other } = renameEntry(change, options, at);
+        notices.inodeChanged(moved.inode, once.client);
+        if (other) notices.inodeChanged(other.inode, once.client);
+        return {};
+      }),
+    }),
+
+    setAttributes: async ({ once, ...options }, call) => {
+      const { inode } = await changeOnce(rooms, once, (change, at) => {
+        const changed = setAttributes(change, options, at);
+        notices.inodeChanged(changed.inode, once.client);
+        return { inode: changed.inode };
+      });
+      return { body: await answerDurably(rooms, () => views.view(inode, deadlineOf(rooms, call))) };
+    },
+
+    getXattr: async ({ where, follow, name }) => ({
+      body: await answerDurably(rooms, () => ({ value: getXattr(store, resolve(store, where, follow), name) })),
+    }),
+
+    setXattr: async ({ once, where, follow, ...options }) => ({
+      body: await changeOnce(rooms, once, (change, at) => {
+        const inode = resolve(change, where, follow);
+        setXattr(change, inode, options, at);
+        notices.inodeChanged(inode.inode, once.client);
+        return {};
+      }),
+    }),
+
+    listXattrs: async ({ where, follow }) => ({
+      body: await answerDurably(rooms, () => ({ names: listXattrs(store, resolve(store, where, follow)) })),
+    }),
+
+    removeXattr: async ({ once, where, follow, name }) => ({
+      body: await changeOnce(rooms, once, (change, at) => {
+        const inode = resolve(change, where, follow);
+        removeXattr(change, inode, name, at);
+        notices.inodeChanged(inode.inode, once.client);
+        return {};
+      }),
+    }),
+
+    statfs: async () => ({ body: await answerDurably(rooms, () => statfs(rooms)) }),
+
+    snapshot: async (request, call) => ({ body: await snapshot(rooms, request, call) }),
+  };
+}
+
+async function create(rooms: Rooms, request: Request<'createFile'>, call: CallContext): Promise<Reply<'createFile'>> {
+  const { context, sessions, views } = rooms;
+  const { notices, safeMode } = context;
+  const deadlineMs = deadlineOf(rooms, call);
+  if (request.session !== undefined) sessions.get(request.session);
+  if (request.truncate) await sealBeforeCut(rooms, request, deadlineMs);
+  const { inode, created } = await changeOnce(rooms, request.once, (change, at) => {
+    const { file, created } = createFile(change, request, at);
+    if (!created && request.truncate && file.type === 'file' && sizeBytes(change, file) > 0)
+      truncateFile(change, file.inode, 0, at);
+    const { place } = walk(change, request.where, !request.exclusive);
+    if (created && place) {
+      notices.entryChanged({ parent: place.parent.inode, name: place.name }, request.once.client);
+      notices.inodeChanged(place.parent.inode, request.once.client);
+    } else if (request.truncate) notices.inodeChanged(file.inode, request.once.client);
+    return { inode: file.inode, created };
+  });
+  return await answerDurably(rooms, async () => {
+    if (request.session !== undefined) {
+      // In the same turn as the answer begins: an unlink that comes next finds the file open.
+      sessions.openFile(request.session, inode);
+      notices.sawInode(request.session, inode);
+    }
+    const view = await views.view(inode, deadlineMs);
+    const isEasy = request.wantTarget && !safeMode.isOn && (view.tail === undefined || view.tail.leased);
+    const target =
+      isEasy && view.attributes.type === 'file' ? await targetIfPossible(rooms, inode, deadlineMs) : undefined;
+    return { ...view, created, ...(target ? { target } : {}) };
+  });
+}
+
+/** An open file's tail is sealed before the change that cuts it; a repeated request finds its reply and needs none of it. */
+async function sealBeforeCut(rooms: Rooms, request: Request<'createFile'>, deadlineMs: number): Promise<void> {
+  const { store } = rooms.context;
+  if (findReply(store, request.once)) return;
+  for (;;) {
+    const { inode } = walk(store, request.where, !request.exclusive);
+    if (inode?.type !== 'file' || request.exclusive || inode.tailHandle === 0) return;
+    await sealTail(rooms, inode.inode, deadlineMs);
+  }
+}
+
+/** An extra that may be left out: the client asks again when it needs to. */
+async function targetIfPossible(rooms: Rooms, inode: InodeId, deadlineMs: number): Promise<WireTarget | undefined> {
+  try {
+    return await rooms.targets.target(inode, deadlineMs);
+  } catch (error) {
+    if (error instanceof GfsError && error.code !== 'STORE_FAILED') return undefined;
+    throw error;
+  }
+}
+
+async function snapshot(rooms: Rooms, request: Request<'snapshot'>, call: CallContext): Promise<Reply<'snapshot'>> {
+  const { store, notices } = rooms.context;
+  const { once, ...options } = request;
+  const deadlineMs = deadlineOf(rooms, call);
+  return await answerDurably(rooms, async () => {
+    const recorded = findReply<Reply<'snapshot'>>(store, once);
+    if (recorded) return recorded.reply;
+    for (;;) {
+      const source = resolve(store, options.from, true);
+      if (source.type === 'file' && source.tailHandle !== 0) {
+        await sealTail(rooms, source.inode, deadlineMs);
+        continue;
+      }
+      // Nothing may come between the look at the tail and the change.
+      const at = momentOf(rooms.context);
+      return store.change(change =>
+        runOnce(change, once, at.nowMs, () => {
+          const made = snapshotFile(change, options, at);
+          const { place } = walk(change, options.to, false);
+          if (place) {
+            notices.entryChanged({ parent: place.parent.inode, name: place.name }, once.client);
+            notices.inodeChanged(place.parent.inode, once.client);
+          }
+          return { attributes: toAttributes(change, made) };
+        }),
+      );
+    }
+  }).finally(() => notices.flush());
+}
+
+/** Space as files see it: every byte is there as often as the cluster wants copies. */
+function statfs({ context }: Rooms): Reply<'statfs'> {
+  const live = context.servers.all().filter(server => server.state !== 'down');
+  const sum = (field: 'capacityBytes' | 'freeBytes' | 'usedBytes'): number =>
+    Math.floor(live.reduce((total, server) => total + server.space[field], 0) / context.cluster.replicas);
+  const { files, directories } = readCounters(context.store);
+  return {
+    capacityBytes: sum('capacityBytes'),
+    freeBytes: sum('freeBytes'),
+    usedBytes: sum('usedBytes'),
+    files: files + directories,
+  };
+}

@@ -1,0 +1,62 @@
+// What one chunk needs, from what is recorded and where its replicas are: a pure function that names one next step. It orders nothing and
+// knows no limits (paper, §4.3).
+import type { ServerId } from '../protocol/ids.js';
+import { isCurrent, type Replica } from './locations.js';
+import type { ChunkRecord } from './records.js';
+
+export type HealingStep =
+  | { kind: 'none' }
+  /** Look again after this long: a server that holds a replica may come back by itself. */
+  | { kind: 'later'; afterMs: number }
+  /** An open chunk with a member that is gone: it cannot be copied before it is sealed. */
+  | { kind: 'seal' }
+  /** Bring a replica that is behind, or longer than the chunk, to the recorded length. */
+  | { kind: 'repair'; server: ServerId }
+  /** Another server is to hold a replica; in place of a corrupt one, where no other server is left. */
+  | { kind: 'copy'; holders: ServerId[]; corrupt: ServerId[] }
+  | { kind: 'delete'; server: ServerId; why: 'corrupt' | 'behind' | 'surplus' };
+
+export interface HealingFacts {
+  chunk: ChunkRecord;
+  replicas: readonly Replica[];
+  /** 0: live. Infinity: unknown. */
+  downForMs: (server: ServerId) => number;
+  rereplicateAfterMs: number;
+  /** Of the surplus ones, which to give up. */
+  leastWanted: (servers: readonly ServerId[]) => ServerId;
+}
+
+export function nextStep(facts: HealingFacts): HealingStep {
+  const { chunk, replicas, downForMs, rereplicateAfterMs } = facts;
+  if (chunk.garbageDueMs !== undefined) return { kind: 'none' };
+  if (chunk.state === 'open') return openStep(facts);
+  if (chunk.lengthBytes === 0) return { kind: 'none' };
+
+  const live = replicas.filter(({ server }) => downForMs(server) === 0);
+  const current = live.filter(replica => isCurrent(replica, chunk));
+  const corrupt = live.filter(replica => replica.corrupt);
+  const behind = live.filter(replica => !replica.corrupt && !isCurrent(replica, chunk));
+  // Enough good ones: what is not good goes, then what is too much.
+  if (current.length >= chunk.goal) {
+    if (corrupt[0]) return { kind: 'delete', server: corrupt[0].server, why: 'corrupt' };
+    if (behind[0]) return { kind: 'delete', server: behind[0].server, why: 'behind' };
+    if (current.length === chunk.goal) return { kind: 'none' };
+    return { kind: 'delete', server: facts.leastWanted(current.map(({ server }) => server)), why: 'surplus' };
+  }
+  // A tail travels sooner than a chunk, and a server that comes back should soon be whole again.
+  if (behind[0]) return { kind: 'repair', server: behind[0].server };
+  if (current.length === 0) return { kind: 'none' };
+
+  const away = new Set([...replicas.map(({ server }) => server), ...chunk.chain.map(({ server }) => server)]);
+  const mayReturn = [...away].map(downForMs).filter(ms => ms > 0 && ms < rereplicateAfterMs);
+  if (current.length + mayReturn.length >= chunk.goal)
+    return { kind: 'later', afterMs: Math.min(...mayReturn.map(ms => rereplicateAfterMs - ms)) };
+  return { kind: 'copy', holders: live.map(({ server }) => server), corrupt: corrupt.map(({ server }) => server) };
+}
+
+function openStep({ chunk, downForMs, rereplicateAfterMs }: HealingFacts): HealingStep {
+  const downMs = Math.max(...chunk.chain.map(({ server }) => downForMs(server)));
+  if (downMs === 0) return { kind: 'none' };
+  if (downMs < rereplicateAfterMs) return { kind: 'later', afterMs: rereplicateAfterMs - downMs };
+  return { kind: 'seal' };
+}

@@ -1,0 +1,143 @@
+// Takes in what chunkservers say: registrations, chunk reports, heartbeats, returned leases; and answers with keys, time and extended leases
+// (DESIGN 5, paper §2.4). It decides what a report means for the tables; healing and deleting are done elsewhere.
+import { assert } from '../lib/assert.js';
+import { GfsError } from '../protocol/errors.js';
+import type { ChunkHandle, ServerId } from '../protocol/ids.js';
+import type { Reply, Request, WireChunkReport } from '../protocol/messages.js';
+import type { AppendTargets } from './append-targets.js';
+import { findChunk } from './chunks.js';
+import type { Garbage } from './garbage.js';
+import type { Healing } from './healing.js';
+import { serverKey } from './keys.js';
+import { isCurrent } from './locations.js';
+import type { MasterContext } from './master-context.js';
+import { SERVER } from './records.js';
+import type { Server } from './servers.js';
+
+/** Heartbeats go out several times within deadAfter; a server that is down may already be replaced. */
+export class Heartbeats {
+  /** Of servers whose report is under way: what it named so far. */
+  private readonly reports = new Map<ServerId, Set<ChunkHandle>>();
+
+  constructor(
+    private readonly context: MasterContext,
+    private readonly targets: AppendTargets,
+    private readonly healing: Healing,
+    private readonly garbage: Garbage,
+  ) {}
+
+  /** Durable when it settles. Throws WRONG_CLUSTER, WRONG_DATA. */
+  async onRegister(request: Request<'register'>): Promise<Reply<'register'>> {
+    const { store, servers, tokens, time, settings, cluster, platform, leases } = this.context;
+    if (request.clusterId !== '' && request.clusterId !== cluster.clusterId)
+      throw new GfsError(
+        'WRONG_CLUSTER',
+        `chunkserver ${request.server} holds data of cluster ${request.clusterId}, this is ${cluster.clusterId}`,
+      );
+    const known = servers.get(request.server);
+    // Its epoch is in the same store as its index: a lower one is an old copy of the index, which lacks what was appended since.
+    if (known && known.epoch > request.epoch)
+      throw new GfsError(
+        'WRONG_DATA',
+        `chunkserver ${request.server} comes with epoch ${request.epoch} after ${known.epoch}: its data directory is an old copy`,
+      );
+    const { server, isNewEpoch } = servers.register(request);
+    if (isNewEpoch) for (const handle of leases.ofServer(server.id)) leases.drop(handle);
+    this.reports.set(server.id, new Set());
+    this.remember(server);
+    await store.durable();
+    platform.logger.info(
+      { server: server.id, epoch: server.epoch, address: server.address, location: server.location },
+      'chunkserver registered',
+    );
+    return {
+      clusterId: cluster.clusterId,
+      keys: tokens.list(),
+      masterNowMs: time.nowMs(),
+      chunkSizeBytes: cluster.chunkSizeBytes,
+      leaseMs: settings.lease,
+      deadAfterMs: settings.deadAfter,
+    };
+  }
+
+  /** Throws BAD_TOKEN-free STALE when the server has to register first. */
+  onReportChunks(request: Request<'reportChunks'>): void {
+    const server = this.context.servers.known(request.server, request.epoch);
+    const named = this.reports.get(request.server);
+    if (!server || !named) throw new GfsError('STALE', 'register before reporting chunks');
+    this.context.servers.hear(server);
+    for (const chunk of request.chunks) {
+      named.add(chunk.handle);
+      this.take(server, chunk);
+    }
+    if (!request.last) return;
+    this.reports.delete(server.id);
+    for (const handle of this.context.locations.retain(server.id, named)) this.healing.consider(handle);
+    this.context.servers.reportComplete(server);
+    this.context.platform.logger.info({ server: server.id, chunks: named.size }, 'chunkserver reported its chunks');
+    this.context.safeMode.judge();
+  }
+
+  onHeartbeat(request: Request<'heartbeat'>): Reply<'heartbeat'> {
+    const { servers, tokens, time, platform } = this.context;
+    const server = servers.known(request.server, request.epoch);
+    const answer = { masterNowMs: time.nowMs(), keys: tokens.list() };
+    if (!server) return { ...answer, registered: false, extended: [] };
+    const wasDown = server.state === 'down';
+    for (const { path, error } of request.failedDisks)
+      if (!server.failedDisks.some(disk => disk.path === path))
+        platform.logger.error({ server: server.id, path, error }, 'a disk of a chunkserver failed');
+    for (const chunk of request.changed) this.take(server, chunk);
+    const extended = this.targets.onLeases(server.id, request.leases);
+    servers.beat(server, request);
+    if (wasDown) {
+      platform.logger.info({ server: server.id }, 'chunkserver is back');
+      this.healing.onServerBack(server.id);
+    }
+    return { ...answer, registered: true, extended };
+  }
+
+  async onReturnLease(request: Request<'returnLease'>): Promise<void> {
+    const server = this.context.servers.known(request.server, request.epoch);
+    if (!server) throw new GfsError('STALE', 'register before returning a lease');
+    await this.targets.onReturnLease(request);
+  }
+
+  /** One replica as its server says it is. */
+  private take(server: Server, report: WireChunkReport): void {
+    const { locations, store } = this.context;
+    const chunk = findChunk(store, report.handle);
+    if (!chunk) {
+      // Not in the locations: nothing may ever be read from it.
+      if (!report.gone) this.garbage.onUnknownReplica(server.id, report);
+      return;
+    }
+    if (report.version > chunk.version && !report.gone) {
+      this.garbage.onNewerReplica(server.id, report, chunk.version);
+      return;
+    }
+    locations.report(server.id, report);
+    const needsCare =
+      report.gone || report.corrupt || (chunk.state === 'sealed' && !this.isFine(server.id, report.handle, chunk));
+    if (needsCare) this.healing.consider(report.handle);
+  }
+
+  private isFine(server: ServerId, handle: ChunkHandle, chunk: { version: number; lengthBytes: number }): boolean {
+    const replica = this.context.locations.find(handle, server);
+    assert(replica, 'a reported replica has a location');
+    return isCurrent(replica, chunk);
+  }
+
+  /** Writes down who it is, so that a restarted master knows whom to wait for. */
+  private remember(server: Server): void {
+    const { store } = this.context;
+    const key = serverKey(server.id);
+    const value = store.get(key);
+    const old = value === undefined ? undefined : SERVER.decode(key, value);
+    if (old && old.address === server.address && old.location === server.location && old.state !== 'gone') return;
+    const state = server.draining ? 'draining' : 'up';
+    store.change(change =>
+      change.put(key, SERVER.encode(key, { id: server.id, address: server.address, location: server.location, state })),
+    );
+  }
+}

@@ -1,0 +1,83 @@
+// Who may acknowledge appends: at most one lease per chunk, always of the version that the record has (I4). In memory only and without
+// timers: callers pass the master's time, and a lease whose time is over does not exist.
+import { assert } from '../lib/assert.js';
+import type { ChunkHandle, ServerId } from '../protocol/ids.js';
+
+export interface ChainMember {
+  server: ServerId;
+  /** Epoch of the server's process that the lease speaks of. */
+  epoch: number;
+}
+
+export interface Lease {
+  readonly handle: ChunkHandle;
+  readonly version: number;
+  /** Primary first. INVARIANT: never changes while the lease lives. */
+  readonly chain: readonly ChainMember[];
+  /** End of the first lease of a new chunk, as its tokens say; 0 when it came by grant. */
+  readonly firstUntilMs: number;
+  untilMs: number;
+  /** What the primary last said to be committed: a lower bound. */
+  committedBytes: number;
+}
+
+export class LeaseTable {
+  private readonly leases = new Map<ChunkHandle, Lease>();
+  private readonly byServer = new Map<ServerId, Set<ChunkHandle>>();
+
+  get size(): number {
+    return this.leases.size;
+  }
+
+  /** Records a new lease in place of an older one of this chunk. Requires: the version is not below the older one's. */
+  put(lease: Lease): void {
+    const older = this.leases.get(lease.handle);
+    assert(!older || older.version <= lease.version, 'a lease never goes back to an older version');
+    this.drop(lease.handle);
+    this.leases.set(lease.handle, lease);
+    for (const { server } of lease.chain) {
+      const handles = this.byServer.get(server) ?? new Set<ChunkHandle>();
+      this.byServer.set(server, handles);
+      handles.add(lease.handle);
+    }
+  }
+
+  /** The lease of a chunk, if it lives at `nowMs` (for at least `leftMs` more). */
+  live(handle: ChunkHandle, nowMs: number, leftMs = 0): Lease | undefined {
+    const lease = this.leases.get(handle);
+    return lease && lease.untilMs > nowMs + leftMs ? lease : undefined;
+  }
+
+  /** Prolongs a lease that lives and has this version and primary. Returns whether it did. */
+  extend(
+    { handle, version, primary }: { handle: ChunkHandle; version: number; primary: ServerId },
+    untilMs: number,
+    nowMs: number,
+  ): boolean {
+    const lease = this.live(handle, nowMs);
+    if (!lease || lease.version !== version || lease.chain[0]!.server !== primary) return false;
+    lease.untilMs = Math.max(lease.untilMs, untilMs);
+    return true;
+  }
+
+  drop(handle: ChunkHandle): void {
+    const lease = this.leases.get(handle);
+    if (!lease) return;
+    this.leases.delete(handle);
+    for (const { server } of lease.chain) {
+      const handles = this.byServer.get(server);
+      handles?.delete(handle);
+      if (handles?.size === 0) this.byServer.delete(server);
+    }
+  }
+
+  /** Chunks whose lease names this server. */
+  ofServer(server: ServerId): ChunkHandle[] {
+    return [...(this.byServer.get(server) ?? [])];
+  }
+
+  /** Forgets leases that ended before `nowMs`. */
+  expire(nowMs: number): void {
+    for (const lease of [...this.leases.values()]) if (lease.untilMs <= nowMs) this.drop(lease.handle);
+  }
+}

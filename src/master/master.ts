@@ -1,0 +1,289 @@
+// The master: builds its rooms over the store, serves, keeps the clocks of the background running, and takes all down again. Decisions are
+// made in the rooms.
+import type { Platform } from '../lib/platform.js';
+import type { GfsError } from '../protocol/errors.js';
+import type { ChunkHandle, ServerId } from '../protocol/ids.js';
+import type { MasterKind } from '../protocol/messages.js';
+import { RpcPeers } from '../rpc/peer.js';
+import { RpcServer } from '../rpc/server.js';
+import type { PeerPool } from '../rpc/types.js';
+import { masterHandlers } from './api.js';
+import type { Rooms } from './api-context.js';
+import { type SessionRoom, sessionRoom } from './api-sessions.js';
+import { AppendTargets } from './append-targets.js';
+import { Background } from './background.js';
+import { chunksAfter } from './chunks.js';
+import { Complaints } from './complaints.js';
+import { readCounters } from './counters.js';
+import { FileViews } from './file-views.js';
+import { openCluster } from './format.js';
+import { Garbage } from './garbage.js';
+import { Healing } from './healing.js';
+import { Heartbeats } from './heartbeats.js';
+import { rangeOf } from './keys.js';
+import { LeaseTable } from './lease-table.js';
+import { Locations } from './locations.js';
+import { LockTable } from './lock-table.js';
+import { MasterClock } from './master-clock.js';
+import type { MasterContext } from './master-context.js';
+import { Notices } from './notices.js';
+import { purgeClients } from './once-table.js';
+import { Orders } from './orders.js';
+import { type ClusterRecord, SERVER } from './records.js';
+import { SafeMode } from './safe-mode.js';
+import { Sealing } from './sealing.js';
+import { Servers } from './servers.js';
+import { SessionTable } from './sessions.js';
+import { BOUNDS, type MasterSettings } from './settings.js';
+import type { Store } from './store.js';
+import { TokenMaker } from './token-maker.js';
+
+export type MasterOptions = MasterSettings & {
+  /** The data directory that `formatMaster` filled. */
+  data: string;
+  /** What all processes of the cluster must know. */
+  secret?: Buffer | undefined;
+  /** Called once when the store can no longer be written: the process should stop. */
+  onFailure?: (error: GfsError) => void;
+};
+
+const SERVERS_MAX = 10_000;
+const CHUNKS_PER_PAGE = 1_024;
+const ONCE_CLIENTS_PER_STEP = 256;
+const ONCE_PURGE_MS = 3_600_000;
+
+export class Master {
+  private running: Running | undefined;
+
+  constructor(
+    readonly platform: Platform,
+    readonly options: MasterOptions,
+    /** Instead of connections of its own, for tests. */
+    private readonly peers?: PeerPool,
+  ) {}
+
+  /** Opens the store and serves; settles with the address bound. Rejects with WRONG_DATA, IN_USE, FAILED; nothing is left open then. */
+  async start(): Promise<string> {
+    const { platform, options } = this;
+    const { store, cluster } = await openCluster(platform.kv, options.data, {
+      cacheEntriesMax: options.cacheEntries,
+      logger: platform.logger,
+      onFailure: error => options.onFailure?.(error),
+    });
+    const running = new Running(platform, options, store, cluster, this.peers);
+    try {
+      const address = await running.start();
+      this.running = running;
+      platform.logger.info({ address, clusterId: cluster.clusterId }, 'master started');
+      return address;
+    } catch (error) {
+      await running.stop();
+      throw error;
+    }
+  }
+
+  /** What the parts know, for tests and tools in the same process. Requires a started master. */
+  get rooms(): Rooms {
+    return this.running!.rooms;
+  }
+
+  /** Ends connections and background work, writes what is applied, closes the store. May be called twice. */
+  async stop(): Promise<void> {
+    await this.running?.stop();
+  }
+}
+
+/** Everything of one start. */
+class Running {
+  readonly rooms: Rooms;
+  private readonly server: RpcServer<MasterKind>;
+  private readonly peers: PeerPool;
+  private readonly background: Background;
+  private readonly sessions: SessionRoom;
+  private readonly tokens: TokenMaker;
+  /** Chunks with bytes when the store was opened; undefined while they are being counted. */
+  private chunkCount: number | undefined;
+  private stopping: Promise<void> | undefined;
+  private onceCursor: string | undefined = '';
+  private oncePurgeAtMs = 0;
+
+  constructor(
+    private readonly platform: Platform,
+    private readonly options: MasterOptions,
+    private readonly store: Store,
+    cluster: ClusterRecord,
+    peers: PeerPool | undefined,
+  ) {
+    const { clock } = platform;
+    this.peers =
+      peers ?? new RpcPeers(platform, { role: 'master', clusterId: () => cluster.clusterId, secret: options.secret });
+    const time = new MasterClock(clock);
+    const servers = new Servers(clock, options.deadAfter);
+    const locations = new Locations();
+    const leases = new LeaseTable();
+    this.tokens = new TokenMaker(servers, time, options.tokenLifetime);
+    const safeMode = new SafeMode(
+      clock,
+      { minReplicas: cluster.minReplicas, sharePerMille: options.safeModeShare, maxMs: options.safeModeMax },
+      () => {
+        const all = servers.all();
+        return {
+          chunks: this.chunkCount,
+          located: locations.handleCount,
+          serversUp: servers.upCount(),
+          serversKnown: all.length,
+          serversReported: all.filter(server => server.reported).length,
+        };
+      },
+      platform.logger,
+    );
+    const context: MasterContext = {
+      platform,
+      settings: options,
+      cluster,
+      store,
+      time,
+      servers,
+      locations,
+      leases,
+      tokens: this.tokens,
+      orders: new Orders(this.peers, servers, this.tokens, options.orderTimeout),
+      notices: new Notices(BOUNDS),
+      safeMode,
+      startedMs: clock.monotonicMs(),
+      firstHandle: readCounters(store).nextHandle,
+    };
+    const sessions = new SessionTable({
+      ttlMs: options.sessionTtl,
+      sessionsMax: options.sessionsMax,
+      openFilesPerSessionMax: BOUNDS.openFilesPerSessionMax,
+    });
+    const healing: Healing = new Healing(context, () => sealing);
+    const sealing: Sealing = new Sealing(context, chunk => healing.consider(chunk.handle));
+    const targets = new AppendTargets(context, sealing);
+    const garbage = new Garbage(context, inode => sessions.isOpen(inode));
+    this.rooms = {
+      context,
+      sealing,
+      targets,
+      views: new FileViews(context, targets),
+      complaints: new Complaints(context, sealing),
+      heartbeats: new Heartbeats(context, targets, healing, garbage),
+      healing,
+      garbage,
+      sessions,
+      locks: new LockTable({ locksMax: BOUNDS.locksMax, waitersMax: BOUNDS.lockWaitersMax }),
+    };
+    this.sessions = sessionRoom(this.rooms);
+    this.server = new RpcServer(platform, {
+      handlers: masterHandlers(this.rooms, this.sessions),
+      clusterId: () => cluster.clusterId,
+      secret: options.secret,
+      connectionsMax: options.connectionsMax,
+    });
+    this.background = new Background(platform);
+  }
+
+  async start(): Promise<string> {
+    const { store, platform, options } = this;
+    for (const known of await readServers(store)) this.rooms.context.servers.remember(known);
+    this.tokens.load(store, platform.random, platform.clock.wallMs());
+    await store.durable();
+    this.keepTime();
+    return await this.server.listen(options.listen ?? '127.0.0.1:9400');
+  }
+
+  stop(): Promise<void> {
+    this.stopping ??= this.takeDown();
+    return this.stopping;
+  }
+
+  private async takeDown(): Promise<void> {
+    this.rooms.sealing.stop();
+    await this.background.stop();
+    await this.server.close();
+    await this.peers.close();
+    await this.store.close();
+  }
+
+  /** Everything that happens without being asked for. */
+  private keepTime(): void {
+    const { options, background, rooms, platform } = this;
+    const { context } = rooms;
+    const { servers, leases, safeMode, time, locations } = context;
+    background.once('count chunks', async () => {
+      this.chunkCount = await countChunks(this.store);
+      safeMode.judge();
+    });
+    background.every('liveness', clamp(options.deadAfter / 8, 25, 1_000), () => {
+      for (const server of servers.expire()) this.onServerDown(server.id);
+      leases.expire(time.nowMs());
+      if (safeMode.judge())
+        platform.logger.info({ chunks: locations.handleCount }, 'appends, healing and deletion begin');
+    });
+    background.every('healing', clamp(options.rereplicateAfter / 4, 50, 500), () => rooms.healing.step());
+    background.every('garbage', clamp(options.gcGrace / 8, 50, 2_000), () => rooms.garbage.step());
+    background.every('sessions', clamp(options.sessionTtl / 8, 50, 2_000), () => this.sessions.expire());
+    background.every('notices', 100, async () => {
+      await this.store.durable();
+      context.notices.flush();
+    });
+    background.every('token keys', clamp(options.keyRollover / 8, 1_000, 60_000), () => this.rollKeys());
+    background.every('once table', 10_000, () => this.purgeOnce());
+  }
+
+  private onServerDown(server: ServerId): void {
+    const { context, healing } = this.rooms;
+    const handles = context.leases.ofServer(server);
+    this.platform.logger.warn({ server, leases: handles.length }, 'chunkserver is down');
+    // Whoever asks for these files next gets a chunk without it, instead of a lease that cannot be used.
+    for (const handle of handles) context.leases.drop(handle);
+    healing.onServerDown(server);
+  }
+
+  private async rollKeys(): Promise<void> {
+    const { random, clock } = this.platform;
+    const ageMs = clock.wallMs() - this.tokens.newestSinceMs;
+    if (ageMs >= this.options.keyRollover) {
+      this.tokens.roll(this.store, random, clock.wallMs());
+      await this.store.durable();
+    } else if (ageMs > this.options.deadAfter) this.tokens.signWithNewest();
+  }
+
+  private async purgeOnce(): Promise<void> {
+    const { clock } = this.platform;
+    if (clock.monotonicMs() < this.oncePurgeAtMs) return;
+    this.onceCursor = await purgeClients(this.store, {
+      beforeMs: clock.wallMs() - BOUNDS.onceClientsMs,
+      after: this.onceCursor ?? '',
+      limit: ONCE_CLIENTS_PER_STEP,
+    });
+    if (this.onceCursor === undefined) this.oncePurgeAtMs = clock.monotonicMs() + ONCE_PURGE_MS;
+  }
+}
+
+async function readServers(
+  store: Store,
+): Promise<Array<{ id: ServerId; address: string; location: string; draining: boolean }>> {
+  const rows = await store.scan({ ...rangeOf('server'), limit: SERVERS_MAX });
+  return rows
+    .map(([key, value]) => SERVER.decode(key, value))
+    .filter(({ state }) => state !== 'gone')
+    .map(({ id, address, location, state }) => ({ id, address, location, draining: state === 'draining' }));
+}
+
+/** Sealed chunks with bytes that files refer to: each of them must have a replica somewhere. */
+async function countChunks(store: Store): Promise<number> {
+  let count = 0;
+  for (let after: ChunkHandle | 0 = 0; ; ) {
+    const page: Awaited<ReturnType<typeof chunksAfter>> = await chunksAfter(store, after, CHUNKS_PER_PAGE);
+    for (const chunk of page)
+      if (chunk.state === 'sealed' && chunk.lengthBytes > 0 && chunk.garbageDueMs === undefined) count++;
+    if (page.length < CHUNKS_PER_PAGE) return count;
+    after = page[page.length - 1]!.handle;
+  }
+}
+
+function clamp(value: number, least: number, most: number): number {
+  return Math.min(most, Math.max(least, value));
+}

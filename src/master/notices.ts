@@ -1,0 +1,125 @@
+// Tells sessions that what they looked at was changed by another client, so that they drop it from their caches. It remembers per session
+// a bounded set of inodes and entries; what falls out of the set is announced as changed, since nobody would announce it later.
+import type { InodeId } from '../protocol/ids.js';
+import type { ServerConnection } from '../rpc/types.js';
+
+const NOTICE_ITEMS_MAX = 1024;
+
+export interface EntryName {
+  parent: InodeId;
+  name: string;
+}
+
+interface Watcher {
+  readonly client: string;
+  readonly connection: ServerConnection;
+  /** In the order of interest, the oldest first. */
+  readonly interests: Set<string>;
+  readonly inodes: Set<InodeId>;
+  readonly entries: Map<string, EntryName>;
+}
+
+export class Notices {
+  private readonly watchers = new Map<string, Watcher>();
+  private readonly bySubject = new Map<string, Set<Watcher>>();
+  /** Watchers with something to be told. */
+  private readonly pending = new Set<Watcher>();
+
+  constructor(private readonly bounds: { interestsPerSessionMax: number; noticeQueuedBytesMax: number }) {}
+
+  /** `session` of `client` wants notices on this connection, until it is gone. */
+  watch(session: string, client: string, connection: ServerConnection): void {
+    this.forget(session);
+    const watcher = {
+      client,
+      connection,
+      interests: new Set<string>(),
+      inodes: new Set<InodeId>(),
+      entries: new Map(),
+    };
+    this.watchers.set(session, watcher);
+    connection.onClose(() => {
+      if (this.watchers.get(session) === watcher) this.forget(session);
+    });
+  }
+
+  forget(session: string): void {
+    const watcher = this.watchers.get(session);
+    if (!watcher) return;
+    this.watchers.delete(session);
+    this.pending.delete(watcher);
+    for (const subject of watcher.interests) this.unlink(subject, watcher);
+  }
+
+  /** The session was shown the attributes of this inode. */
+  sawInode(session: string | undefined, inode: InodeId): void {
+    this.saw(session, `i${inode}`);
+  }
+
+  /** The session was shown this entry, or that there is none. */
+  sawEntry(session: string | undefined, { parent, name }: EntryName): void {
+    this.saw(session, `e${parent}/${name}`);
+  }
+
+  /** Something about the inode changed; everybody but `client` who saw it is told at the next `flush`. */
+  inodeChanged(inode: InodeId, client?: string): void {
+    const subject = `i${inode}`;
+    for (const watcher of [...(this.bySubject.get(subject) ?? [])])
+      if (watcher.client !== client) this.tell(watcher, subject);
+  }
+
+  entryChanged({ parent, name }: EntryName, client?: string): void {
+    const subject = `e${parent}/${name}`;
+    for (const watcher of [...(this.bySubject.get(subject) ?? [])])
+      if (watcher.client !== client) this.tell(watcher, subject);
+  }
+
+  /** Sends what has gathered. Called once the changes are durable. */
+  flush(): void {
+    for (const watcher of this.pending) {
+      // A peer that does not read gets no more: its cache would be wrong for long, so it must lose the connection and look anew.
+      if (watcher.connection.queuedBytes > this.bounds.noticeQueuedBytesMax) continue;
+      const inodes = [...watcher.inodes].slice(0, NOTICE_ITEMS_MAX);
+      const keys = [...watcher.entries.keys()].slice(0, NOTICE_ITEMS_MAX);
+      watcher.connection.notify('changed', { inodes, entries: keys.map(key => watcher.entries.get(key)!) });
+      for (const inode of inodes) watcher.inodes.delete(inode);
+      for (const key of keys) watcher.entries.delete(key);
+      if (watcher.inodes.size === 0 && watcher.entries.size === 0) this.pending.delete(watcher);
+    }
+  }
+
+  private saw(session: string | undefined, subject: string): void {
+    const watcher = session === undefined ? undefined : this.watchers.get(session);
+    if (!watcher) return;
+    // Seen again: the youngest once more.
+    watcher.interests.delete(subject);
+    watcher.interests.add(subject);
+    const watchers = this.bySubject.get(subject) ?? new Set<Watcher>();
+    this.bySubject.set(subject, watchers);
+    watchers.add(watcher);
+    if (watcher.interests.size > this.bounds.interestsPerSessionMax) {
+      const oldest = watcher.interests.values().next().value as string;
+      this.tell(watcher, oldest);
+    }
+  }
+
+  private tell(watcher: Watcher, subject: string): void {
+    watcher.interests.delete(subject);
+    this.unlink(subject, watcher);
+    if (subject[0] === 'i') watcher.inodes.add(Number(subject.slice(1)) as InodeId);
+    else {
+      const slash = subject.indexOf('/');
+      watcher.entries.set(subject, {
+        parent: Number(subject.slice(1, slash)) as InodeId,
+        name: subject.slice(slash + 1),
+      });
+    }
+    this.pending.add(watcher);
+  }
+
+  private unlink(subject: string, watcher: Watcher): void {
+    const watchers = this.bySubject.get(subject);
+    watchers?.delete(watcher);
+    if (watchers?.size === 0) this.bySubject.delete(subject);
+  }
+}

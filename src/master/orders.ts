@@ -1,0 +1,37 @@
+// Sends the master's orders to chunkservers: finds the address, adds the order token, bounds the wait. It keeps no state of chunks and
+// does not repeat an order; who gives one decides what a failure means.
+import { GfsError } from '../protocol/errors.js';
+import type { ChunkHandle, ServerId } from '../protocol/ids.js';
+import type { MASTER_TO_CHUNKSERVER, Reply, Request } from '../protocol/messages.js';
+import type { PeerPool } from '../rpc/types.js';
+import type { Servers } from './servers.js';
+import type { TokenMaker } from './token-maker.js';
+
+export type OrderKind = keyof typeof MASTER_TO_CHUNKSERVER;
+/** An order without what this file adds. */
+export type OrderBody<K extends OrderKind> = Omit<Request<K>, 'token'>;
+
+export class Orders {
+  constructor(
+    private readonly peers: PeerPool,
+    private readonly servers: Servers,
+    private readonly tokens: TokenMaker,
+    readonly timeoutMs: number,
+  ) {}
+
+  /** The answer of `server`. Rejects with UNREACHABLE at once when it is not live, with its error, or as Peer.call does. */
+  async give<K extends OrderKind>(
+    server: ServerId,
+    kind: K,
+    body: OrderBody<K> & { handle: ChunkHandle; version?: number },
+    timeoutMs = this.timeoutMs,
+  ): Promise<Reply<K>> {
+    const known = this.servers.get(server);
+    if (!known || known.state === 'down') throw new GfsError('UNREACHABLE', `chunkserver ${server} is down`);
+    const token = this.tokens.order(body.handle, body.version ?? 0, server);
+    const result = await this.peers
+      .get(known.address)
+      .call(kind, { token, ...body } as unknown as Request<K>, { timeoutMs });
+    return result.body;
+  }
+}

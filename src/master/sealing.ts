@@ -1,0 +1,161 @@
+// Seals chunks: fence the members of the chain, choose the length, record it durably, fix it at the members (DESIGN 4, Seal). Keeps I4 and
+// I5 at the master; an interrupted seal is simply begun again. Callers wait up to a deadline, the work goes on behind them.
+import type { Deferred } from '../lib/deferred.js';
+import { deferred } from '../lib/deferred.js';
+import { asGfsError, GfsError } from '../protocol/errors.js';
+import type { ChunkHandle } from '../protocol/ids.js';
+import { findChunk, isOpen, raiseVersion, sealChunk } from './chunks.js';
+import { firstTrue, within } from './deadline.js';
+import { type MasterContext, momentOf, noteGrowth } from './master-context.js';
+import type { ChunkRecord } from './records.js';
+import { type FenceAnswer, lengthToSeal } from './seal-decision.js';
+import { BOUNDS } from './settings.js';
+
+interface Job {
+  readonly done: Deferred<void>;
+  /** Monotonic time after which nobody is interested any more. */
+  untilMs: number;
+}
+
+export class Sealing {
+  /** INVARIANT: at most one job per chunk, so that all complaints about it share one seal. */
+  private readonly jobs = new Map<ChunkHandle, Job>();
+  private isStopped = false;
+
+  constructor(
+    private readonly context: MasterContext,
+    /** A chunk is sealed: its replicas may need copies. */
+    private readonly onSealed: (chunk: ChunkRecord) => void,
+  ) {}
+
+  isSealing(handle: ChunkHandle): boolean {
+    return this.jobs.has(handle);
+  }
+
+  /**
+   * Settles once the chunk is not open any more, durably. Throws UNAVAILABLE at `deadlineMs` (monotonic); sealing goes on. Many callers share one seal.
+   */
+  seal(handle: ChunkHandle, deadlineMs: number): Promise<void> {
+    const { clock } = this.context.platform;
+    let job = this.jobs.get(handle);
+    if (!job) {
+      if (this.jobs.size >= BOUNDS.sealsMax)
+        return Promise.reject(new GfsError('OVERLOADED', 'too many chunks are being sealed'));
+      job = { done: deferred<void>(), untilMs: 0 };
+      this.jobs.set(handle, job);
+      void this.run(handle, job);
+    }
+    job.untilMs = Math.max(job.untilMs, Math.min(deadlineMs, clock.monotonicMs() + 300_000) + BOUNDS.sealPersistMs);
+    return within(
+      clock,
+      job.done.promise,
+      deadlineMs,
+      () => new GfsError('UNAVAILABLE', `no trustworthy replica of chunk ${handle} can be reached to seal it`),
+    );
+  }
+
+  stop(): void {
+    this.isStopped = true;
+    this.context.servers.changed.ring();
+  }
+
+  private async run(handle: ChunkHandle, job: Job): Promise<void> {
+    // Whoever waits has its own copy of the promise; a failure that nobody waits for is logged here.
+    job.done.promise.catch(() => undefined);
+    try {
+      await this.untilSealed(handle, job);
+      this.jobs.delete(handle);
+      job.done.resolve();
+    } catch (error) {
+      this.jobs.delete(handle);
+      this.context.platform.logger.warn({ handle, code: asGfsError(error).code }, 'sealing was given up');
+      job.done.reject(asGfsError(error));
+    }
+  }
+
+  private async untilSealed(handle: ChunkHandle, job: Job): Promise<void> {
+    const { clock, random } = this.context.platform;
+    let pauseMs: number = BOUNDS.sealRetryMs;
+    while (!this.isStopped) {
+      const chunk = findChunk(this.context.store, handle);
+      if (!chunk || !isOpen(chunk)) return await this.context.store.durable();
+      if (chunk.chain.some(({ server }) => this.context.servers.isLive(server)) && (await this.attempt(chunk))) return;
+      if (clock.monotonicMs() >= job.untilMs)
+        throw new GfsError('UNAVAILABLE', `no trustworthy replica of chunk ${handle} answered`);
+      await this.context.servers.changed.wait(pauseMs * (0.75 + 0.5 * random.float()));
+      pauseMs = Math.min(pauseMs * 2, BOUNDS.sealRetryMaxMs);
+    }
+    throw new GfsError('STOPPING');
+  }
+
+  /** One round of fencing. Returns whether the chunk is sealed now. */
+  private async attempt(before: ChunkRecord): Promise<boolean> {
+    const { store, leases, locations, platform } = this.context;
+    const { handle } = before;
+    const startMs = platform.clock.monotonicMs();
+    leases.drop(handle);
+    const { version } = store.change(change => raiseVersion(change, handle));
+    await store.durable();
+    const answers = await this.fence(before, version);
+    // The world may have changed while the servers were asked: the file may be gone.
+    const chunk = findChunk(store, handle);
+    if (!chunk || !isOpen(chunk) || chunk.version !== version) return false;
+    const lengthBytes = lengthToSeal(chunk, answers);
+    if (lengthBytes === undefined) {
+      platform.logger.warn(
+        { handle, version, answers: answers.map(describe), recordedBytes: chunk.lengthBytes },
+        'the chunk cannot be sealed yet: those that answered may not decide alone',
+      );
+      return false;
+    }
+    const sealed = store.change(change => sealChunk(change, handle, lengthBytes, momentOf(this.context)));
+    if (lengthBytes > chunk.lengthBytes) noteGrowth(this.context, chunk.inode);
+    await store.durable();
+    platform.logger.info(
+      {
+        handle,
+        version,
+        lengthBytes,
+        replicas: answers.length,
+        ms: Math.round(platform.clock.monotonicMs() - startMs),
+      },
+      'chunk sealed',
+    );
+    for (const answer of answers) if (!answer.exists) locations.remove(handle, answer.server);
+    if (lengthBytes > 0) {
+      // Readers find nothing before one replica is fixed; the others follow in the background.
+      await firstTrue(answers.filter(answer => answer.exists).map(answer => this.fix(sealed, answer.server)));
+    }
+    this.onSealed(sealed);
+    return true;
+  }
+
+  private async fence(chunk: ChunkRecord, version: number): Promise<FenceAnswer[]> {
+    const asked = chunk.chain.map(async ({ server }) => {
+      const answer = await this.context.orders.give(server, 'fence', { handle: chunk.handle, version });
+      return { server, ...answer };
+    });
+    const results = await Promise.allSettled(asked);
+    return results.flatMap(result => (result.status === 'fulfilled' ? [result.value] : []));
+  }
+
+  /** Tells one member the recorded length. Returns whether its replica is current now. */
+  async fix(chunk: ChunkRecord, server: ChunkRecord['chain'][number]['server']): Promise<boolean> {
+    const { handle, version, lengthBytes } = chunk;
+    const answer = await this.context.orders.give(server, 'fix', { handle, version, lengthBytes });
+    this.context.locations.put(handle, {
+      server,
+      version,
+      lengthBytes: answer.lengthBytes,
+      state: answer.short ? 'fenced' : 'sealed',
+      suspect: false,
+      corrupt: false,
+    });
+    return !answer.short;
+  }
+}
+
+function describe(answer: FenceAnswer): string {
+  if (!answer.exists) return `${answer.server}: none (epoch ${answer.epoch})`;
+  return `${answer.server}: ${answer.lengthBytes}${answer.suspect ? ' suspect' : ''}`;
+}

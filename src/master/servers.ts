@@ -1,0 +1,195 @@
+// The chunkservers as the master knows them: identity, epoch, address, liveness and room. It decides who is up from what was heard and the
+// time; it never calls a server and does not know what the servers hold.
+import type { Clock } from '../lib/clock.js';
+import type { ServerId } from '../protocol/ids.js';
+import type { Request, ServerState, WireReplica, WireSpace } from '../protocol/messages.js';
+import { Bell } from './bell.js';
+import type { Candidate } from './placement.js';
+
+export interface Server {
+  readonly id: ServerId;
+  /** Number of the process's start; 0 while it has not registered since the master's start. */
+  epoch: number;
+  address: string;
+  location: string;
+  state: ServerState;
+  /** Why it is in this state, for people. */
+  reason: string;
+  /** Set by an operator: gets no new replicas. */
+  draining: boolean;
+  space: WireSpace;
+  /** Monotonic time of the last word from it. */
+  lastHeardMs: number;
+  /** Monotonic time since when it is down; meaningless while it is not. */
+  downSinceMs: number;
+  /** Its chunks of this epoch have been reported completely. */
+  reported: boolean;
+  /** It has sent a heartbeat since it registered: its leases are known. */
+  beaten: boolean;
+  failedDisks: Array<{ path: string; error: string }>;
+  recentAllocations: number;
+  allocationsAtMs: number;
+}
+
+const EMPTY: WireSpace = { capacityBytes: 0, usedBytes: 0, freeBytes: 0, chunks: 0 };
+/** Recent allocations count half after this long: about two heartbeats, after which the reported space shows them. */
+const ALLOCATION_HALF_LIFE_MS = 5_000;
+
+export class Servers {
+  /** Rings whenever a server's state, epoch or report changed. */
+  readonly changed: Bell;
+  private readonly servers = new Map<ServerId, Server>();
+
+  constructor(
+    private readonly clock: Clock,
+    private readonly deadAfterMs: number,
+  ) {
+    this.changed = new Bell(clock);
+  }
+
+  all(): Server[] {
+    return [...this.servers.values()];
+  }
+
+  get(id: ServerId): Server | undefined {
+    return this.servers.get(id);
+  }
+
+  /** A server that the store remembers; it is down until it registers. */
+  remember(known: { id: ServerId; address: string; location: string; draining: boolean }): void {
+    this.servers.set(known.id, {
+      ...known,
+      epoch: 0,
+      state: 'down',
+      reason: "not heard of since the master's start",
+      space: { ...EMPTY },
+      lastHeardMs: Number.NEGATIVE_INFINITY,
+      downSinceMs: this.clock.monotonicMs(),
+      reported: false,
+      beaten: false,
+      failedDisks: [],
+      recentAllocations: 0,
+      allocationsAtMs: 0,
+    });
+  }
+
+  /** Takes a registration over. Returns the server and whether this is another process than the one known before. */
+  register(request: Request<'register'>): { server: Server; isNewEpoch: boolean } {
+    let server = this.servers.get(request.server);
+    if (!server) {
+      this.remember({ id: request.server, address: request.address, location: request.location, draining: false });
+      server = this.servers.get(request.server)!;
+    }
+    const isNewEpoch = server.epoch !== request.epoch;
+    server.epoch = request.epoch;
+    server.address = request.address;
+    server.location = request.location;
+    server.space = request.space;
+    server.lastHeardMs = this.clock.monotonicMs();
+    server.reported = false;
+    server.beaten = false;
+    this.moveTo(server, 'recovering', 'reporting its chunks');
+    return { server, isNewEpoch };
+  }
+
+  /** The server, when this is the process that the master knows by a registration. */
+  known(id: ServerId, epoch: number): Server | undefined {
+    const server = this.servers.get(id);
+    return server && server.epoch === epoch && server.lastHeardMs !== Number.NEGATIVE_INFINITY ? server : undefined;
+  }
+
+  /** Word from a server. A down one that had reported is up again. */
+  hear(server: Server): void {
+    server.lastHeardMs = this.clock.monotonicMs();
+    if (server.state === 'down') this.settle(server);
+  }
+
+  reportComplete(server: Server): void {
+    server.reported = true;
+    this.settle(server);
+  }
+
+  beat(server: Server, beat: Pick<Request<'heartbeat'>, 'space' | 'failedDisks'>): void {
+    server.space = beat.space;
+    server.failedDisks = beat.failedDisks;
+    const first = !server.beaten;
+    server.beaten = true;
+    this.hear(server);
+    if (first) this.changed.ring();
+  }
+
+  /** Marks the silent ones down and returns those that went down now. */
+  expire(): Server[] {
+    const now = this.clock.monotonicMs();
+    const gone = this.all().filter(server => server.state !== 'down' && now - server.lastHeardMs > this.deadAfterMs);
+    for (const server of gone) {
+      server.downSinceMs = now;
+      this.moveTo(server, 'down', `silent for ${Math.round((now - server.lastHeardMs) / 100) / 10} s`);
+    }
+    return gone;
+  }
+
+  /** Whether replicas on it can be reached now. */
+  isLive(id: ServerId): boolean {
+    const server = this.servers.get(id);
+    return server !== undefined && server.state !== 'down';
+  }
+
+  /** How long it has been down; 0 when it is not; Infinity when nobody knows it. */
+  downForMs(id: ServerId): number {
+    const server = this.servers.get(id);
+    if (!server) return Number.POSITIVE_INFINITY;
+    return server.state === 'down' ? this.clock.monotonicMs() - server.downSinceMs : 0;
+  }
+
+  upCount(): number {
+    return this.all().filter(server => server.state === 'up').length;
+  }
+
+  /** Servers that may get new replicas. */
+  candidates(): Candidate[] {
+    return this.all()
+      .filter(server => server.state === 'up')
+      .map(server => ({
+        id: server.id,
+        location: server.location,
+        freeBytes: server.space.freeBytes,
+        recentAllocations: this.decayed(server),
+      }));
+  }
+
+  candidate(id: ServerId): Candidate | undefined {
+    const server = this.servers.get(id);
+    return server && { id, location: server.location, freeBytes: server.space.freeBytes, recentAllocations: 0 };
+  }
+
+  noteAllocation(id: ServerId): void {
+    const server = this.servers.get(id);
+    if (!server) return;
+    server.recentAllocations = this.decayed(server) + 1;
+    server.allocationsAtMs = this.clock.monotonicMs();
+  }
+
+  /** How clients reach a replica. */
+  wireReplica(id: ServerId): WireReplica {
+    const server = this.servers.get(id);
+    return { server: id, address: server?.address ?? '', location: server?.location ?? '' };
+  }
+
+  private decayed(server: Server): number {
+    const ageMs = this.clock.monotonicMs() - server.allocationsAtMs;
+    return server.recentAllocations * 0.5 ** (ageMs / ALLOCATION_HALF_LIFE_MS);
+  }
+
+  private settle(server: Server): void {
+    if (!server.reported) this.moveTo(server, 'recovering', 'reporting its chunks');
+    else if (server.draining) this.moveTo(server, 'draining', 'asked by an operator');
+    else this.moveTo(server, 'up', '');
+  }
+
+  private moveTo(server: Server, state: ServerState, reason: string): void {
+    server.state = state;
+    server.reason = reason;
+    this.changed.ring();
+  }
+}
