@@ -6,11 +6,13 @@ import type { Clock, Timer } from './clock.js';
 const DELAY_MS_MAX = 2 ** 31 - 1;
 
 class SystemTimer implements Timer {
-  #handle: NodeJS.Timeout | undefined;
+  readonly #dueMs: number;
   readonly #fire: () => void;
   readonly #background: boolean;
+  #handle: NodeJS.Timeout | undefined;
 
   constructor(delayMs: number, fire: () => void, background: boolean) {
+    this.#dueMs = performance.now() + delayMs;
     this.#fire = fire;
     this.#background = background;
     this.#arm(delayMs);
@@ -22,16 +24,16 @@ class SystemTimer implements Timer {
     this.#handle = undefined;
   }
 
-  #arm(remainingMs: number): void {
-    // setTimeout truncates fractions; rounding up keeps "no earlier than".
-    const delayMs = Math.min(Math.ceil(remainingMs), DELAY_MS_MAX);
-    this.#handle = setTimeout(() => this.#onTimeout(remainingMs - delayMs), delayMs);
+  #arm(delayMs: number): void {
+    this.#handle = setTimeout(() => this.#onTimeout(), Math.min(Math.ceil(delayMs), DELAY_MS_MAX));
     if (this.#background) this.#handle.unref();
   }
 
-  #onTimeout(remainingMs: number): void {
+  #onTimeout(): void {
     this.#handle = undefined;
-    if (remainingMs > 0) this.#arm(remainingMs);
+    // The event loop counts whole milliseconds and may be early by a part of one.
+    const earlyMs = this.#dueMs - performance.now();
+    if (earlyMs > 0) this.#arm(earlyMs);
     else this.#fire();
   }
 }
