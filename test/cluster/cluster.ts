@@ -11,6 +11,8 @@ export interface ClusterOptions {
   minReplicas?: number;
   master?: string[];
   chunkserver?: string[];
+  /** Called with the cluster's folder before anything is made in it (`master`, `c0`, `c1`, … are the data directories). */
+  prepare?: (folder: string) => Promise<void>;
 }
 
 export class Cluster {
@@ -28,6 +30,7 @@ export class Cluster {
   /** Formats and starts a cluster that goes with the test. */
   static async start(t: ExecutionContext, options: ClusterOptions = {}): Promise<Cluster> {
     const cluster = new Cluster(t, folder(t, 'gfs-cluster-'), options);
+    await options.prepare?.(cluster.folder);
     t.teardown(() => cluster.end());
     const format = await program('gfs-master', [
       ...['format', '--data', cluster.masterData, '--chunk-size', options.chunkSize ?? '1MiB'],

@@ -1,0 +1,73 @@
+// Starts append-lines processes and checks what they left: no acknowledged line missing, doubled or torn, each writer's lines in order.
+import { type ChildProcess, spawn } from 'node:child_process';
+import fs from 'node:fs';
+import path from 'node:path';
+import { crc32 } from 'node:zlib';
+import type { ExecutionContext } from 'ava';
+
+export interface LineWriter {
+  name: string;
+  log: string;
+  /** Ends it after the line in work and settles with its own account. */
+  stop(): Promise<{ acknowledged: number; longestStallMs: number; errors: Record<string, number> }>;
+}
+
+export function startWriter(
+  t: ExecutionContext,
+  file: string,
+  name: string,
+  folder: string,
+  mode: 'close' | 'sync' = 'close',
+): LineWriter {
+  const log = path.join(folder, `acknowledged-${name}`);
+  fs.writeFileSync(log, '');
+  const child: ChildProcess = spawn(
+    process.execPath,
+    [path.join(import.meta.dirname, 'append-lines.js'), file, name, log, mode],
+    { stdio: ['ignore', 'pipe', 'inherit'] },
+  );
+  let output = '';
+  child.stdout!.setEncoding('utf8').on('data', text => {
+    output += text;
+  });
+  const ended = new Promise<void>(resolve => child.once('close', () => resolve()));
+  t.teardown(async () => {
+    if (child.exitCode === null && child.signalCode === null) child.kill('SIGKILL');
+    await ended;
+  });
+  return {
+    name,
+    log,
+    stop: async () => {
+      child.kill('SIGTERM');
+      await ended;
+      return JSON.parse(output.trim().split('\n').at(-1)!);
+    },
+  };
+}
+
+/** Throws at the first line that is torn, doubled, out of order, or acknowledged and missing. Returns how many lines stand. */
+export function checkLines(text: string, writers: readonly LineWriter[]): number {
+  if (text !== '' && !text.endsWith('\n'))
+    throw new Error(`the last line is torn: ${JSON.stringify(text.slice(-100))}`);
+  const lines = text === '' ? [] : text.slice(0, -1).split('\n');
+  const last = new Map<string, number>();
+  const standing = new Map<string, Set<number>>();
+  for (const [index, line] of lines.entries()) {
+    const match = /^((\w+) (\d+) \.*) ([0-9a-f]{8})$/.exec(line);
+    if (!match || crc32(match[1]!).toString(16).padStart(8, '0') !== match[4])
+      throw new Error(`line ${index + 1} is torn: ${JSON.stringify(line)}`);
+    const [name, number] = [match[2]!, Number(match[3])];
+    if (number <= (last.get(name) ?? 0))
+      throw new Error(`line ${index + 1}: ${name} ${number} stands after ${last.get(name)}: doubled or out of order`);
+    last.set(name, number);
+    const numbers = standing.get(name) ?? new Set<number>();
+    standing.set(name, numbers.add(number));
+  }
+  for (const { name, log } of writers) {
+    for (const number of fs.readFileSync(log, 'utf8').split('\n').filter(Boolean).map(Number)) {
+      if (!standing.get(name)?.has(number)) throw new Error(`acknowledged line ${name} ${number} is missing`);
+    }
+  }
+  return lines.length;
+}
