@@ -1,4 +1,8 @@
+import * as fs from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import test from 'ava';
+import { LevelKvStores } from '../../src/lib/level-kv.js';
 import { silentLogger } from '../../src/lib/logger.js';
 import { checkInvariants, findInconsistencies } from '../../src/master/check.js';
 import { formatMaster, openCluster } from '../../src/master/format.js';
@@ -88,4 +92,24 @@ test('the check finds what is wrong', async t => {
   const problems = await findInconsistencies(store);
   t.is(problems.length, 2);
   await t.throwsAsync(checkInvariants(store), { message: /1 names and 2 links/ });
+});
+
+test('a cluster on LevelDB survives close and open', async t => {
+  const data = await fs.mkdtemp(join(tmpdir(), 'gfs-format-'));
+  t.teardown(() => fs.rm(data, { recursive: true }));
+  const kv = new LevelKvStores();
+  const platform = { ...doors(new MemoryKvStores()), kv };
+  await formatMaster(platform, { ...FORMAT, data });
+  const first = await openCluster(kv, data, OPTIONS);
+  append(first.store, createAt(first.store, 'f').inode, 10);
+  await first.store.durable();
+  await checkInvariants(first.store);
+  t.is((await t.throwsAsync(openCluster(kv, data, OPTIONS), { instanceOf: GfsError }))?.code, 'IN_USE');
+  await first.store.close();
+
+  const second = await openCluster(kv, data, OPTIONS);
+
+  t.is(find(second.store, 'f').sealedBytes, 10);
+  await checkInvariants(second.store);
+  await second.store.close();
 });

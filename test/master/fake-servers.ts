@@ -1,0 +1,161 @@
+// Chunkservers for the master's tests: they keep the little that orders are about (version, length, state) and answer as the protocol asks;
+// a test can take one down, make it suspect, or put other answers in its mouth.
+import { GfsError } from '../../src/protocol/errors.js';
+import type { ChunkHandle, ServerId } from '../../src/protocol/ids.js';
+import type { Kind, MASTER_TO_CHUNKSERVER, Reply, Request, WireChunkReport } from '../../src/protocol/messages.js';
+import type { CallOptions, CallResult, Peer, PeerPool } from '../../src/rpc/types.js';
+
+export type OrderKind = keyof typeof MASTER_TO_CHUNKSERVER;
+
+interface FakeChunk {
+  version: number;
+  lengthBytes: number;
+  state: 'open' | 'fenced' | 'sealed';
+  suspect: boolean;
+  /** Of a fence where there was nothing. */
+  noneSince?: number;
+}
+
+export class FakeServer {
+  readonly id: ServerId;
+  readonly address: string;
+  readonly chunks = new Map<ChunkHandle, FakeChunk>();
+  /** Appends that findAppend knows: `${writer}:${sequence}` → offset. */
+  readonly appends = new Map<string, number>();
+  readonly orders: Array<{ kind: OrderKind; body: Record<string, unknown> }> = [];
+  epoch = 1;
+  isReachable = true;
+  freeBytes = 10 ** 9;
+  /** Called before an order is answered; may throw or wait. */
+  before: (kind: OrderKind, body: Record<string, unknown>) => void | Promise<void> = () => undefined;
+
+  constructor(
+    index: number,
+    readonly location = `/az/pod/rack${index}/host`,
+  ) {
+    this.id = String(index).repeat(16).slice(0, 16) as ServerId;
+    this.address = `server${index}:1`;
+  }
+
+  get space(): { capacityBytes: number; usedBytes: number; freeBytes: number; chunks: number } {
+    return { capacityBytes: 10 ** 9, usedBytes: 0, freeBytes: this.freeBytes, chunks: this.chunks.size };
+  }
+
+  /** Bytes that appends left in an open chunk. */
+  hold(handle: ChunkHandle, lengthBytes: number, options: { version?: number; suspect?: boolean } = {}): void {
+    this.chunks.set(handle, {
+      version: options.version ?? 1,
+      lengthBytes,
+      state: 'open',
+      suspect: options.suspect ?? false,
+    });
+  }
+
+  reports(): WireChunkReport[] {
+    return [...this.chunks]
+      .filter(([, chunk]) => chunk.noneSince === undefined)
+      .map(([handle, { version, lengthBytes, state, suspect }]) => ({
+        handle,
+        version,
+        lengthBytes,
+        state,
+        suspect,
+        corrupt: false,
+      }));
+  }
+
+  countOf(kind: OrderKind): number {
+    return this.orders.filter(order => order.kind === kind).length;
+  }
+
+  async answer(kind: OrderKind, body: Record<string, unknown>): Promise<unknown> {
+    if (!this.isReachable) throw new GfsError('UNREACHABLE', `${this.address} is off`);
+    this.orders.push({ kind, body });
+    await this.before(kind, body);
+    const handle = body.handle as ChunkHandle;
+    switch (kind) {
+      case 'grant':
+        return this.grant(handle, body.version as number);
+      case 'fence':
+        return this.fence(handle, body.version as number);
+      case 'fix':
+        return this.fix(handle, body.version as number, body.lengthBytes as number);
+      case 'copyChunk': {
+        const had = this.chunks.get(handle)?.lengthBytes ?? 0;
+        const { version, lengthBytes } = body as { version: number; lengthBytes: number };
+        this.chunks.set(handle, { version, lengthBytes, state: 'sealed', suspect: false });
+        return { copiedBytes: body.whole ? lengthBytes : Math.max(0, lengthBytes - had) };
+      }
+      case 'deleteChunk':
+        this.chunks.delete(handle);
+        return {};
+      case 'findAppend': {
+        const chunk = this.chunks.get(handle);
+        if (chunk?.state !== 'sealed' || chunk.lengthBytes !== body.lengthBytes) throw new GfsError('NO_CHUNK');
+        const offset = this.appends.get(`${body.writer}:${body.sequence}`);
+        return offset === undefined ? {} : { offset };
+      }
+      case 'inspectChunk': {
+        const report = this.reports().find(chunk => chunk.handle === handle);
+        return { exists: report !== undefined, report, path: report ? `/data/${handle}` : '' };
+      }
+      default:
+        return {};
+    }
+  }
+
+  private grant(handle: ChunkHandle, version: number): Reply<'grant'> {
+    const chunk = this.chunks.get(handle);
+    if (!chunk || chunk.noneSince !== undefined)
+      return { exists: false, lengthBytes: 0, suspect: false, epoch: this.epoch };
+    if (chunk.state !== 'open' || chunk.version >= version) throw new GfsError('SUPERSEDED');
+    chunk.version = version;
+    return { exists: true, lengthBytes: chunk.lengthBytes, suspect: chunk.suspect, epoch: this.epoch };
+  }
+
+  private fence(handle: ChunkHandle, version: number): Reply<'fence'> {
+    let chunk = this.chunks.get(handle);
+    if (!chunk) {
+      chunk = { version, lengthBytes: 0, state: 'fenced', suspect: false, noneSince: this.epoch };
+      this.chunks.set(handle, chunk);
+    } else if (chunk.state === 'sealed') {
+      return { exists: true, lengthBytes: chunk.lengthBytes, suspect: false, epoch: this.epoch, fixed: true };
+    } else if (chunk.state === 'fenced' && chunk.version >= version) throw new GfsError('SUPERSEDED');
+    chunk.version = version;
+    chunk.state = 'fenced';
+    const exists = chunk.noneSince === undefined;
+    const { lengthBytes, suspect } = chunk;
+    return { exists, lengthBytes, suspect, epoch: chunk.noneSince ?? this.epoch, fixed: false };
+  }
+
+  private fix(handle: ChunkHandle, version: number, lengthBytes: number): Reply<'fix'> {
+    const chunk = this.chunks.get(handle);
+    if (!chunk) throw new GfsError('NO_CHUNK');
+    if (chunk.lengthBytes < lengthBytes) return { short: true, lengthBytes: chunk.lengthBytes };
+    Object.assign(chunk, { version, lengthBytes, state: 'sealed', suspect: false });
+    return { short: false, lengthBytes };
+  }
+}
+
+/** The network between a master and fake servers. */
+export class FakePeers implements PeerPool {
+  constructor(readonly servers: readonly FakeServer[]) {}
+
+  get(address: string): Peer {
+    const server = this.servers.find(other => other.address === address)!;
+    return {
+      address,
+      queuedBytes: 0,
+      connectionNumber: 1,
+      send: () => undefined,
+      call: async <K extends Kind>(kind: K, request: Request<K>, _options: CallOptions): Promise<CallResult<K>> => {
+        const body = (await server.answer(kind as OrderKind, request as Record<string, unknown>)) as Reply<K>;
+        return { body, payload: [] };
+      },
+    };
+  }
+
+  close(): Promise<void> {
+    return Promise.resolve();
+  }
+}
