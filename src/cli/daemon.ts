@@ -10,7 +10,7 @@ export interface Running {
   readyLine: string;
   /** Called once. */
   stop(): Promise<void>;
-  /** Settles when it ended by itself, which ends the program too. */
+  /** Settles when it ended by itself, which ends the program too; rejects when it failed, which is the program's failure. */
   ended?: Promise<void>;
 }
 
@@ -42,8 +42,8 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     process.stdout.write(`${running.readyLine}\n`);
     options.onReady?.(running.readyLine);
     await Promise.race([stopAsked.promise, ...(running.ended ? [running.ended] : [])]);
-    await stopInTime(options, running);
   } finally {
+    await stopInTime(options, running);
     if (options.pidFile !== undefined) removePidFile(options.pidFile);
   }
 }

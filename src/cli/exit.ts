@@ -31,6 +31,8 @@ export function failWith(programName: string, error: unknown): number {
 
 export function failureOf(error: unknown): { message: string; exitCode: number } {
   if (error instanceof CommanderError) {
+    if (error.code === 'commander.help')
+      return { message: 'a command is missing; --help lists them', exitCode: EXIT.usage };
     // Asking for help or the version is no failure.
     const exitCode = error.exitCode === 0 ? EXIT.done : EXIT.usage;
     return { message: oneLine(error.message.replace(/^error: /, '')), exitCode };

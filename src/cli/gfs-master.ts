@@ -1,5 +1,6 @@
 // The program gfs-master: `format` makes a cluster, `serve` runs its master. It reads the command line and builds the real parts; nothing else.
 import { Command } from 'commander';
+import { deferred } from '../lib/deferred.js';
 import { countSetting, sizeSetting } from '../lib/settings.js';
 import { MASTER_SETTINGS } from '../master/settings.js';
 import { LIMITS } from '../protocol/limits.js';
@@ -87,9 +88,15 @@ async function serveCluster(
       const { buildPlatform } = await import('./build-platform.js');
       const { Master } = await import('../master/master.js');
       const platform = buildPlatform(options, 'gfs-master');
-      const master = new Master(platform, { ...settings, data: options.data, secret: options.secretFile?.content });
+      const failed = deferred<void>();
+      const master = new Master(platform, {
+        ...settings,
+        data: options.data,
+        secret: options.secretFile?.content,
+        onFailure: error => failed.reject(error),
+      });
       const address = await master.start();
-      return { readyLine: `gfs-master ready on ${address}`, stop: () => master.stop() };
+      return { readyLine: `gfs-master ready on ${address}`, ended: failed.promise, stop: () => master.stop() };
     },
   });
 }

@@ -34,7 +34,7 @@ interface Options extends CommonOptions {
   data?: string;
   chunkSize?: string;
   foreground?: boolean;
-  option: string[];
+  option?: string[];
   fuse: (typeof TRANSPORTS)[number];
   pidFile?: string;
   location?: string;
@@ -55,7 +55,6 @@ function main(): Promise<void> {
       '-o, --option <LIST>',
       'mount options such as ro, allow_other, noexec, fsname=NAME; separated by commas',
       collect,
-      [],
     )
     .addOption(
       new Option('--fuse <TRANSPORT>', `how to talk to the kernel: ${TRANSPORTS.join(', ')}`)
@@ -86,7 +85,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage.`,
 
 async function mount(mountPoint: string, options: Options): Promise<void> {
   const settings = settingsFrom(options as unknown as Record<string, unknown>, MOUNT_SETTINGS);
-  const list = parseMountOptions(options.option);
+  const list = parseMountOptions(options.option ?? []);
   const data = options.data ?? defaultDataDirectory();
   if (options.master === undefined) checkDirectoryOption('--data', data);
   else if (options.data !== undefined)
@@ -150,8 +149,8 @@ function parseTransport(text: string): string {
   return text;
 }
 
-function collect(value: string, earlier: string[]): string[] {
-  return [...earlier, value];
+function collect(value: string, earlier: string[] | undefined): string[] {
+  return [...(earlier ?? []), value];
 }
 
 await main();

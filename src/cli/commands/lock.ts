@@ -34,9 +34,10 @@ async function lock(
   program: readonly string[],
   options: SessionOptions & { shared?: boolean; wait?: number },
 ): Promise<void> {
+  const where = placeOf(path);
   await withClient(options, async client => {
     const { attributes, file } = await about(path, () =>
-      client.createFile(placeOf(path), { mode: FILE_MODE, ...ownIds(), exclusive: false, truncate: false }),
+      client.createFile(where, { mode: FILE_MODE, ...ownIds(), exclusive: false, truncate: false }),
     );
     const range = {
       owner: `gfs-lock-${process.pid}`,

@@ -4,7 +4,7 @@ import { rename, rm, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import type { Writable } from 'node:stream';
 import type { Command } from 'commander';
-import type { Attributes, FileSystemClient } from '../../client/types.js';
+import type { Attributes, FileSystemClient, Where } from '../../client/types.js';
 import { GfsError } from '../../protocol/errors.js';
 import { Progress } from './progress.js';
 import { about, optionsOf, placeOf, print, printJson, type SessionOptions, withClient } from './session.js';
@@ -35,7 +35,8 @@ export function addReadCommands(program: Command): void {
 }
 
 async function list(path: string, options: SessionOptions & { long?: boolean }): Promise<void> {
-  const entries = await withClient(options, client => about(path, () => readEntries(client, path)));
+  const where = placeOf(path);
+  const entries = await withClient(options, client => about(path, () => readEntries(client, path, where)));
   if (options.json) return printJson(entries.map(({ name, attributes }) => ({ name, ...jsonAttributes(attributes) })));
   if (!options.long) {
     for (const { name, attributes } of entries) print(attributes.type === 'directory' ? `${name}/` : name);
@@ -48,8 +49,9 @@ async function list(path: string, options: SessionOptions & { long?: boolean }):
 async function readEntries(
   client: FileSystemClient,
   path: string,
+  where: Where,
 ): Promise<Array<{ name: string; attributes: Attributes }>> {
-  const attributes = await client.lookup(placeOf(path), { follow: true });
+  const attributes = await client.lookup(where, { follow: true });
   if (attributes.type !== 'directory') return [{ name: path, attributes }];
   const entries: Array<{ name: string; attributes: Attributes }> = [];
   for (let after = ''; ; ) {
@@ -74,6 +76,7 @@ function jsonAttributes(attributes: Attributes): Record<string, unknown> {
 }
 
 async function cat(paths: readonly string[], options: SessionOptions): Promise<void> {
+  paths.forEach(placeOf);
   await withClient(options, async client => {
     const results: unknown[] = [];
     for (const path of paths) {
@@ -96,8 +99,9 @@ async function readWhole(client: FileSystemClient, path: string): Promise<{ size
 }
 
 async function get(path: string, local: string, options: SessionOptions): Promise<void> {
+  const where = placeOf(path);
   await withClient(options, async client => {
-    const { sizeBytes } = await about(path, () => client.lookup(placeOf(path), { follow: true }));
+    const { sizeBytes } = await about(path, () => client.lookup(where, { follow: true }));
     const progress = new Progress(basename(path), sizeBytes, options.json === true);
     if (local === '-') {
       await copyOut(client, path, process.stdout, progress);

@@ -37,6 +37,7 @@ export function addWriteCommands(program: Command): void {
 }
 
 async function put(local: string, path: string, options: SessionOptions & { durable?: boolean }): Promise<void> {
+  placeOf(path);
   const source = await openLocal(local);
   await withClient(options, async client => {
     const where = await about(path, () => targetOf(client, path, local));
@@ -54,13 +55,14 @@ async function append(
   local: string,
   options: SessionOptions & { record?: boolean; durable?: boolean },
 ): Promise<void> {
+  const where = placeOf(path);
   const source = await openLocal(local);
   await withClient(options, async client => {
     const { recordBytesMax } = client;
     const { head, isWhole } = await readHead(source.stream, recordBytesMax);
     if (options.record && !isWhole)
       throw new GfsError('TOO_LARGE', `${path}: a record has at most ${recordBytesMax} bytes in this cluster`);
-    const file = await about(path, () => openForWriting(client, placeOf(path), false));
+    const file = await about(path, () => openForWriting(client, where, false));
     let offset: number | undefined;
     let size = head.length;
     if (isWhole) {
