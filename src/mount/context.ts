@@ -38,7 +38,7 @@ export class MountContext {
     this.settings = settings;
     this.owner = options.owner;
     // The kernel keeps attributes for the other half of the time (transports are given it), so that nothing is older than the whole.
-    const ageMsMax = settings.attributeTimeoutMs / 2;
+    const ageMsMax = settings.attributeTimeout / 2;
     this.cache = new AttributeCache({ clock, ageMsMax, entriesMax: MOUNT_LIMITS.cacheEntriesMax });
     this.files = new FileTable({
       clock,

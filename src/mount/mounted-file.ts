@@ -65,10 +65,10 @@ export class MountedFile {
       onLanded: (segment, offset) => this.onLanded(segment, offset),
       onFailed: (segment, error) => this.onFailed(segment, error),
       recordBytesMax: options.recordBytesMax,
-      bufferBytesMax: settings.writeBufferBytes,
-      appendBytesMax: settings.appendBytes,
+      bufferBytesMax: settings.writeBuffer,
+      appendBytesMax: settings.appendSize,
       appendsInFlightMax: MOUNT_LIMITS.appendsInFlightMax,
-      delayMs: settings.writeDelayMs,
+      delayMs: settings.writeDelay,
     });
   }
 
@@ -129,9 +129,9 @@ export class MountedFile {
     if (data.length === 0) return 0;
     const { clock, settings } = this.options;
     const startMs = clock.monotonicMs();
-    const paused = startMs - handle.lastWriteMs > settings.writeDelayMs;
+    const paused = startMs - handle.lastWriteMs > settings.writeDelay;
     const landed = await this.turns.run(ONE_WRITER, async () => {
-      const leftMs = settings.opTimeoutMs - (clock.monotonicMs() - startMs);
+      const leftMs = settings.opTimeout - (clock.monotonicMs() - startMs);
       if (leftMs <= 0) throw new GfsError('TIMED_OUT', 'earlier writes to the file took all the time');
       reportToWrite(handle);
       await this.behind.room(data.length, leftMs);

@@ -220,6 +220,6 @@ export class ClientOperations implements FuseOperations {
   }
 
   private bounded<T>(what: string, work: Promise<T>): Promise<T> {
-    return withDeadline(this.context.clock, this.context.settings.opTimeoutMs, what, work);
+    return withDeadline(this.context.clock, this.context.settings.opTimeout, what, work);
   }
 }

@@ -5,20 +5,20 @@ const KiB = 1024;
 const MiB = 1024 * KiB;
 
 export const MOUNT_SETTINGS = {
-  opTimeoutMs: duration(30_000, 'every system call on the mount ends within this time, with ETIMEDOUT if need be', {
+  opTimeout: duration(30_000, 'every system call on the mount ends within this time, with ETIMEDOUT if need be', {
     min: 1000,
     max: 600_000,
   }),
-  attributeTimeoutMs: duration(1000, 'sizes, times and names seen before may be this old', { max: 1000 }),
-  writeBufferBytes: sizeSetting(8 * MiB, 'bytes written but not yet acknowledged, per file; a writer waits above it', {
+  attributeTimeout: duration(1000, 'sizes, times and names seen before may be this old', { max: 1000 }),
+  writeBuffer: sizeSetting(8 * MiB, 'bytes written but not yet acknowledged, per file; a writer waits above it', {
     min: 1 * MiB,
     max: 1024 * MiB,
   }),
-  appendBytes: sizeSetting(1 * MiB, 'small writes are joined into appends of up to this size', {
+  appendSize: sizeSetting(1 * MiB, 'small writes are joined into appends of up to this size', {
     min: 4 * KiB,
     max: 16 * MiB,
   }),
-  writeDelayMs: duration(50, 'a buffered write goes out after this time at the latest', { max: 1000 }),
+  writeDelay: duration(50, 'a buffered write goes out after this time at the latest', { max: 1000 }),
 };
 
 export type MountSettings = SettingValues<typeof MOUNT_SETTINGS>;

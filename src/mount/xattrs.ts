@@ -41,7 +41,7 @@ export class XattrOperations {
     const inode = await this.context.inodeOf(where);
     const { clock, settings } = this.context;
     const learnedMs = this.withoutCapability.get(inode);
-    if (learnedMs !== undefined && clock.monotonicMs() - learnedMs < settings.attributeTimeoutMs)
+    if (learnedMs !== undefined && clock.monotonicMs() - learnedMs < settings.attributeTimeout)
       throw new GfsError('NO_ATTRIBUTE');
     const askedMs = clock.monotonicMs();
     try {
