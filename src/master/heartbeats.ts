@@ -41,8 +41,9 @@ export class Heartbeats {
         'WRONG_DATA',
         `chunkserver ${request.server} comes with epoch ${request.epoch} after ${known.epoch}: its data directory is an old copy`,
       );
-    const { server, isNewEpoch } = servers.register(request);
-    if (isNewEpoch) for (const handle of leases.ofServer(server.id)) leases.drop(handle);
+    const server = servers.register(request);
+    // Leases of its earlier process are void: the chain would refuse their tokens (DESIGN 4, rule 2).
+    leases.dropOtherEpochs(server.id, server.epoch);
     this.reports.set(server.id, new Set());
     this.remember(server);
     await store.durable();

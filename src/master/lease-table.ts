@@ -76,6 +76,14 @@ export class LeaseTable {
     return [...(this.byServer.get(server) ?? [])];
   }
 
+  /** Forgets leases that speak of another process of this server. */
+  dropOtherEpochs(server: ServerId, epoch: number): void {
+    for (const handle of this.ofServer(server)) {
+      const member = this.leases.get(handle)!.chain.find(other => other.server === server);
+      if (member!.epoch !== epoch) this.drop(handle);
+    }
+  }
+
   /** Forgets leases that ended before `nowMs`. */
   expire(nowMs: number): void {
     for (const lease of [...this.leases.values()]) if (lease.untilMs <= nowMs) this.drop(lease.handle);

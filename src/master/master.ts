@@ -6,7 +6,7 @@ import type { ChunkHandle, ServerId } from '../protocol/ids.js';
 import type { MasterKind } from '../protocol/messages.js';
 import { RpcPeers } from '../rpc/peer.js';
 import { RpcServer } from '../rpc/server.js';
-import type { PeerPool } from '../rpc/types.js';
+import type { Handlers, PeerPool } from '../rpc/types.js';
 import { masterHandlers } from './api.js';
 import type { Rooms } from './api-context.js';
 import { type SessionRoom, sessionRoom } from './api-sessions.js';
@@ -87,6 +87,11 @@ export class Master {
     return this.running!.rooms;
   }
 
+  /** The answers it gives, for callers in the same process. Requires a started master. */
+  get handlers(): Handlers<MasterKind> {
+    return this.running!.handlers;
+  }
+
   /** Ends connections and background work, writes what is applied, closes the store. May be called twice. */
   async stop(): Promise<void> {
     await this.running?.stop();
@@ -96,6 +101,7 @@ export class Master {
 /** Everything of one start. */
 class Running {
   readonly rooms: Rooms;
+  readonly handlers: Handlers<MasterKind>;
   private readonly server: RpcServer<MasterKind>;
   private readonly peers: PeerPool;
   private readonly background: Background;
@@ -175,8 +181,9 @@ class Running {
       locks: new LockTable({ locksMax: BOUNDS.locksMax, waitersMax: BOUNDS.lockWaitersMax }),
     };
     this.sessions = sessionRoom(this.rooms);
+    this.handlers = masterHandlers(this.rooms, this.sessions);
     this.server = new RpcServer(platform, {
-      handlers: masterHandlers(this.rooms, this.sessions),
+      handlers: this.handlers,
       clusterId: () => cluster.clusterId,
       secret: options.secret,
       connectionsMax: options.connectionsMax,

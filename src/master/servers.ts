@@ -73,14 +73,13 @@ export class Servers {
     });
   }
 
-  /** Takes a registration over. Returns the server and whether this is another process than the one known before. */
-  register(request: Request<'register'>): { server: Server; isNewEpoch: boolean } {
+  /** Takes a registration over. Its chunks have to be reported next. */
+  register(request: Request<'register'>): Server {
     let server = this.servers.get(request.server);
     if (!server) {
       this.remember({ id: request.server, address: request.address, location: request.location, draining: false });
       server = this.servers.get(request.server)!;
     }
-    const isNewEpoch = server.epoch !== request.epoch;
     server.epoch = request.epoch;
     server.address = request.address;
     server.location = request.location;
@@ -89,7 +88,7 @@ export class Servers {
     server.reported = false;
     server.beaten = false;
     this.moveTo(server, 'recovering', 'reporting its chunks');
-    return { server, isNewEpoch };
+    return server;
   }
 
   /** The server, when this is the process that the master knows by a registration. */

@@ -134,7 +134,7 @@ test('DESIGN 4 a suspect replica alone never decides a seal; another one that co
 
 test('DESIGN 4 when all replicas are suspect, all of them together decide', async t => {
   const { cluster, target, chain } = await withOpenChunk(t, [300, 200, 100]);
-  chain.forEach((server, index) => server.hold(target.handle, 300 - 100 * index, { suspect: true }));
+  for (const [index, server] of chain.entries()) server.hold(target.handle, 300 - 100 * index, { suspect: true });
 
   await cluster.ask('complain', { handle: target.handle, version: 1 });
 
