@@ -19,8 +19,16 @@ export class Answerer {
     this.timeoutMs = parts.timeoutMs;
   }
 
-  /** Starts `work` at once. Replies with its value, with the errno of its failure, or with ETIMEDOUT when it is late; a later outcome is dropped. */
-  run<T>(operation: string, work: () => Promise<T>, reply: Reply<T>, options?: { patient?: boolean }): void {
+  /**
+   * Starts `work` at once. Replies with its value, with the errno of its failure, or with ETIMEDOUT when it is late; a later outcome is dropped.
+   * `patient` work has no deadline; `onLate` gets a value that came too late, to undo what it stands for.
+   */
+  run<T>(
+    operation: string,
+    work: () => Promise<T>,
+    reply: Reply<T>,
+    options?: { patient?: boolean; onLate?: (value: T) => void },
+  ): void {
     let isAnswered = false;
     const timer = options?.patient
       ? undefined
@@ -48,7 +56,10 @@ export class Answerer {
       return;
     }
     result.then(
-      value => settle(0, value),
+      value => {
+        if (isAnswered) options?.onLate?.(value);
+        settle(0, value);
+      },
       error => settle(errnoOf(error, operation, this.logger)),
     );
   }

@@ -14,7 +14,7 @@ import { GfsError } from '../protocol/errors.js';
 import { Answerer } from './answer.js';
 import type { FuseTransport, FuseTransportOptions } from './fuse-operations.js';
 import type { MountEntry } from './mount-table.js';
-import { abortConnection, findMount, hasConnection, readMountTable, unmountDirectory } from './mount-table.js';
+import { abortConnection, findMount, hasConnection, isListed, unmountWhenBusyLazily } from './mount-table.js';
 import type { NativeCallback, NativeHandlers } from './native-handlers.js';
 import { createNativeHandlers } from './native-handlers.js';
 
@@ -109,7 +109,7 @@ class NativeTransport implements FuseTransport {
     await open(this.fuse, mountPoint);
 
     const entry = await findMount(mountPoint);
-    assert(entry !== undefined && entry.type.startsWith('fuse'), 'the kernel lists the mount it has just initialised');
+    assert(entry !== undefined, 'the kernel lists the mount it has just initialised');
     this.entry = entry;
     this.watch = every(this.clock, WATCH_INTERVAL_MS, () => this.onWatch());
     this.logger.info({ mountPoint, connection: entry.minor }, 'mounted');
@@ -123,7 +123,7 @@ class NativeTransport implements FuseTransport {
   }
 
   private async unmountOnce(entry: MountEntry): Promise<void> {
-    if (await isListed(entry)) await unmountLazily(entry.mountPoint, this.logger);
+    if (await isListed(entry)) await unmountWhenBusyLazily(entry.mountPoint, this.logger);
     this.clock.setTimer(UNMOUNT_GRACE_MS, () => void this.onGraceOver(entry), { background: true });
     await this.onWatch();
   }
@@ -153,20 +153,6 @@ class NativeTransport implements FuseTransport {
     });
     this.logger.info({ mountPoint: entry.mountPoint }, 'unmounted');
     this.end.resolve();
-  }
-}
-
-async function isListed(entry: MountEntry): Promise<boolean> {
-  return (await readMountTable()).some(other => other.id === entry.id && other.minor === entry.minor);
-}
-
-/** Unmounts, lazily when files are open. */
-export async function unmountLazily(mountPoint: string, logger: Logger): Promise<void> {
-  try {
-    await unmountDirectory(mountPoint, { lazy: false });
-  } catch (error) {
-    logger.info({ mountPoint, reason: (error as Error).message }, 'the mount is busy and is taken away lazily');
-    await unmountDirectory(mountPoint, { lazy: true });
   }
 }
 
@@ -202,7 +188,10 @@ function createBinding(mountPoint: string, handlers: NativeHandlers, mountOption
   return new Binding(mountPoint, handlers, { timeout: false });
 }
 
-/** The options of libfuse 2.9. The list of fuse-native is closed and lacks big_writes, without which every write has 4 KiB. */
+/**
+ * The options of libfuse 2.9. The list of fuse-native is closed and lacks big_writes, without which every write has 4 KiB. No hard_remove: libfuse
+ * then finds no path for a file that is unlinked while open and answers ENOENT to its reads; as it is, such a file shows as .fuse_hidden… until closed.
+ */
 function mountOptions(options: FuseTransportOptions): string {
   const list = [
     `fsname=${options.sourceName.replace(/[\\,]/g, '\\$&')}`,

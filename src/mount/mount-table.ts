@@ -2,6 +2,7 @@
 // It touches the platform, as transports must, and never looks inside a mount point that may be dead, except to learn that it is.
 import { spawn } from 'node:child_process';
 import { readFile, stat, writeFile } from 'node:fs/promises';
+import type { Logger } from '../lib/logger.js';
 import { GfsError } from '../protocol/errors.js';
 
 export interface MountEntry {
@@ -80,6 +81,21 @@ export async function unmountDirectory(mountPoint: string, options: { lazy: bool
     if (result.status !== undefined) break;
   }
   throw new GfsError(/busy/i.test(output) ? 'BUSY' : 'FAILED', `cannot unmount ${mountPoint}: ${output.trim()}`);
+}
+
+/** Whether this very mount is still in the table. */
+export async function isListed(entry: MountEntry): Promise<boolean> {
+  return (await readMountTable()).some(other => other.id === entry.id && other.minor === entry.minor);
+}
+
+/** Unmounts, lazily when files are open. */
+export async function unmountWhenBusyLazily(mountPoint: string, logger: Logger): Promise<void> {
+  try {
+    await unmountDirectory(mountPoint, { lazy: false });
+  } catch (error) {
+    logger.info({ mountPoint, reason: (error as Error).message }, 'the mount is busy and is taken away lazily');
+    await unmountDirectory(mountPoint, { lazy: true });
+  }
 }
 
 /** Whether the directory is a mount whose server died ("Transport endpoint is not connected"). */

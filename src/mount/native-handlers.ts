@@ -149,7 +149,12 @@ export function createNativeHandlers(operations: FuseOperations, answerer: Answe
       ),
 
     open: (path: string, flags: number, callback: NativeCallback): void =>
-      give('open', callback, async () => (await operations.open(placeOf(path), flags)).handle),
+      answerer.run(
+        'open',
+        async () => (await operations.open(placeOf(path), flags)).handle,
+        (errno, handle) => (errno === 0 ? callback(0, handle) : callback(-errno)),
+        { onLate: handle => void operations.release(handle) },
+      ),
     read: (
       _path: string,
       handle: number,
