@@ -36,7 +36,8 @@ export class Simulator {
   readonly #traceLinesMax: number;
   readonly #onTrace: ((line: string) => void) | undefined;
   #trace: string[] = [];
-  #fingerprint = 0;
+  #traceHash = 0;
+  #timeHash = 0;
   #nowMs = 0;
   #eventCount = 0;
   #isRunning = false;
@@ -119,7 +120,7 @@ export class Simulator {
   /** Adds a line to the trace, with the time before it. */
   trace(line: string): void {
     const stamped = `${this.#nowMs.toFixed(3)} ${line}`;
-    this.#fingerprint = crc32(Buffer.from(stamped), this.#fingerprint);
+    this.#traceHash = crc32(Buffer.from(stamped), this.#traceHash);
     this.#onTrace?.(stamped);
     this.#trace.push(stamped);
     if (this.#trace.length > 2 * this.#traceLinesMax) this.#trace = this.#trace.slice(-this.#traceLinesMax);
@@ -136,9 +137,20 @@ export class Simulator {
     return this.#trace.slice(-this.#traceLinesMax);
   }
 
-  /** A checksum of every trace line so far: equal for two runs that went the same way. */
+  /** A checksum of every trace line and of every event's time: equal for two runs that went the same way. */
   get fingerprint(): string {
-    return `${this.#eventCount}:${this.#fingerprint.toString(16)}`;
+    return [this.#eventCount, this.#timeHash >>> 0, this.#traceHash].map(part => part.toString(16)).join('-');
+  }
+
+  /** Runs the simulator until `work` has settled, and settles likewise. Rejects when `maxMs` of virtual time are over before. */
+  async drive<T>(work: Promise<T>, maxMs: number): Promise<T> {
+    let isSettled = false;
+    const onSettled = (): void => {
+      isSettled = true;
+    };
+    work.then(onSettled, onSettled);
+    if (!(await this.runUntil(() => isSettled, maxMs))) throw new Error(`nothing came of it in ${maxMs} virtual ms`);
+    return work;
   }
 
   /** Runs the next event that is due by `endMs`; without one, time jumps there and the answer is false. */
@@ -153,6 +165,7 @@ export class Simulator {
       if (next.run === undefined) continue;
       this.#nowMs = next.atMs;
       this.#eventCount++;
+      this.#timeHash = Math.imul(this.#timeHash ^ Math.floor(next.atMs * 1000), 0x01000193);
       next.run();
       return true;
     }
