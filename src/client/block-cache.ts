@@ -1,0 +1,43 @@
+// Bytes of files that were read, in blocks, bounded over all files. Only committed bytes of one generation of a file enter, and those never
+// change (DESIGN 2), so a block is right as long as its key is asked for.
+import { LRUCache } from '../lib/lru.js';
+import { LIMITS } from '../protocol/limits.js';
+import type { InodeState } from './inode-state.js';
+
+/** The first `lengthBytes` bytes of a block of the file; fewer than blockBytes where the file ended when it was read. */
+export interface Block {
+  readonly buffers: readonly Buffer[];
+  readonly lengthBytes: number;
+}
+
+export const BLOCK_BYTES = LIMITS.blockBytes;
+
+export class BlockCache {
+  readonly #blocks: LRUCache<string, Block>;
+
+  constructor(cacheBytes: number) {
+    this.#blocks = new LRUCache<string, Block>({
+      maxSize: cacheBytes,
+      maxEntrySize: cacheBytes,
+      sizeCalculation: block => block.lengthBytes + 256,
+    });
+  }
+
+  get(state: InodeState, index: number): Block | undefined {
+    return this.#blocks.get(blockKey(state, index));
+  }
+
+  set(key: string, block: Block): void {
+    const known = this.#blocks.peek(key);
+    if (!known || known.lengthBytes < block.lengthBytes) this.#blocks.set(key, block);
+  }
+
+  clear(): void {
+    this.#blocks.clear();
+  }
+}
+
+/** Names a block of the file's present generation. */
+export function blockKey(state: InodeState, index: number): string {
+  return `${state.inode}.${state.generation}.${index}`;
+}

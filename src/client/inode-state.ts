@@ -1,0 +1,107 @@
+// What this client knows of one file: generation, the size it has seen, the chunk map, the open chunk, the append target, and chunks that
+// wait for a sync. It asks nobody. Invariant: the size it tells never shrinks within one generation.
+import type { ChunkHandle, InodeId } from '../protocol/ids.js';
+import type { WireAttributes, WireReplica, WireTail, WireTarget } from '../protocol/messages.js';
+import { ChunkMap } from './chunk-map.js';
+
+/** An append target and until when, by the monotonic clock, its lease certainly lives. */
+export interface CachedTarget {
+  readonly wire: WireTarget;
+  readonly validUntilMs: number;
+}
+
+/** An append that stands, as a witness of its chunk: where it is found, all earlier ones are. */
+export interface Witness {
+  readonly writer: string;
+  readonly sequence: number;
+}
+
+/** A chunk with acknowledged bytes of this client that may not be on the disks yet. */
+export interface UnsyncedChunk {
+  readonly handle: ChunkHandle;
+  readonly version: number;
+  readonly chain: readonly WireReplica[];
+  readonly token: Buffer;
+  /** Offset in the chunk after the last of these bytes. */
+  readonly endByte: number;
+  readonly last: Witness;
+}
+
+export class InodeState {
+  generation = 0;
+  /** The largest size seen in this generation: every byte below it is committed. */
+  sizeBytes = 0;
+  /** When the master was last asked about this file. */
+  checkedMs = Number.NEGATIVE_INFINITY;
+  /** The open chunk as last seen. */
+  tail: WireTail | undefined;
+  target: CachedTarget | undefined;
+  readonly chunks = new ChunkMap();
+  readonly unsynced = new Map<ChunkHandle, UnsyncedChunk>();
+  /** Open files that use it. */
+  opens = 0;
+
+  constructor(readonly inode: InodeId) {}
+
+  /** Takes what the master said; returns it as users may see it. `tail`: the open chunk of the same answer, 'unknown' when the answer does not tell. */
+  note(attributes: WireAttributes, tail: WireTail | undefined | 'unknown', nowMs: number): WireAttributes {
+    // An answer that was overtaken by a newer one.
+    if (attributes.generation < this.generation) return this.shown(attributes);
+    this.noteGeneration(attributes.generation);
+    this.sizeBytes = Math.max(this.sizeBytes, attributes.sizeBytes);
+    if (tail !== 'unknown') this.tail = tail;
+    this.checkedMs = nowMs;
+    return this.shown(attributes);
+  }
+
+  /** The same attributes with the generation and the size this client knows of. */
+  shown(attributes: WireAttributes): WireAttributes {
+    if (attributes.type !== 'file') return attributes;
+    return { ...attributes, generation: this.generation, sizeBytes: this.sizeBytes };
+  }
+
+  /** A newer generation voids everything that was known of the bytes. */
+  noteGeneration(generation: number): void {
+    if (generation <= this.generation) return;
+    this.generation = generation;
+    this.sizeBytes = 0;
+    this.tail = undefined;
+    this.target = undefined;
+    this.chunks.clear();
+  }
+
+  /** Bytes up to `sizeBytes` are committed in `generation`. */
+  noteSize(generation: number, sizeBytes: number): void {
+    this.noteGeneration(generation);
+    if (generation === this.generation) this.sizeBytes = Math.max(this.sizeBytes, sizeBytes);
+  }
+
+  noteTarget(wire: WireTarget, askedMs: number): CachedTarget {
+    this.noteGeneration(wire.generation);
+    const target = { wire, validUntilMs: askedMs + wire.leaseMs };
+    if (wire.generation === this.generation) this.target = target;
+    return target;
+  }
+
+  /** Forgets the target if it is still this one. */
+  dropTarget(target: CachedTarget): void {
+    if (this.target === target) this.target = undefined;
+  }
+
+  /** An append of `lengthBytes` was acknowledged at `offset` of the target's chunk. */
+  noteLanded(target: WireTarget, offset: number, lengthBytes: number, last: Witness): void {
+    const endByte = offset + lengthBytes;
+    this.noteSize(target.generation, target.base + endByte);
+    const before = this.unsynced.get(target.handle);
+    if (before && before.endByte >= endByte && before.version >= target.version) return;
+    const { handle, version, chain, token } = target;
+    this.unsynced.set(handle, {
+      handle,
+      version,
+      chain,
+      token,
+      endByte: Math.max(endByte, before?.endByte ?? 0),
+      last,
+    });
+  }
+}

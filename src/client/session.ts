@@ -1,0 +1,176 @@
+// This client's session with the master: opened, kept alive, opened anew when the master lost it, with the files that are open in it. It never
+// decides what an ended session means to locks; it tells.
+import { type Clock, every } from '../lib/clock.js';
+import { Serial } from '../lib/serial.js';
+import { asGfsError, GfsError, hasCode } from '../protocol/errors.js';
+import type { InodeId } from '../protocol/ids.js';
+import type { Reply } from '../protocol/messages.js';
+import type { MasterLink } from './master-link.js';
+import type { ClientParts } from './parts.js';
+import { CLIENT_LIMITS } from './settings.js';
+
+export type ClusterFacts = Omit<Reply<'openSession'>, 'session'>;
+
+export interface SessionOptions {
+  /** For people who look at sessions. */
+  name: string;
+  wantsChanges: boolean;
+  /** The session ended and a new one stands; locks of the old one are gone. */
+  onRenewed: () => void;
+}
+
+export class Session {
+  #id = '';
+  #facts: ClusterFacts | undefined;
+  #renewing: Promise<void> | undefined;
+  #keeping: { stop(): void } | undefined;
+  #isClosed = false;
+  /** How many open files of this client there are per inode. */
+  readonly #opens = new Map<InodeId, number>();
+  /** Opening and closing one inode, one after another, so that a repeated close never undoes a later open. */
+  readonly #turns = new Serial<InodeId>();
+  readonly #clock: Clock;
+
+  constructor(
+    private readonly parts: ClientParts,
+    private readonly link: MasterLink,
+    private readonly options: SessionOptions,
+  ) {
+    this.#clock = parts.clock;
+  }
+
+  get id(): string {
+    return this.#id;
+  }
+
+  /** '' until the first session stands. */
+  get clusterId(): string {
+    return this.#facts?.clusterId ?? '';
+  }
+
+  /** What the master said of the cluster. Requires: started. */
+  get facts(): ClusterFacts {
+    if (!this.#facts) throw new GfsError('UNREACHABLE', 'there is no session with the master');
+    return this.#facts;
+  }
+
+  /** Opens the first session. */
+  async start(deadlineMs: number): Promise<void> {
+    await this.#openSession(deadlineMs);
+    const everyMs = Math.min(this.facts.ttlMs / 3, CLIENT_LIMITS.keepAliveMaxMs);
+    this.#keeping = every(this.#clock, everyMs, () => this.keep());
+  }
+
+  /** Runs `work` with the session's id, and again in a new session when the master does not know it any more. */
+  async within<T>(deadlineMs: number, work: (session: string) => Promise<T>): Promise<T> {
+    for (let attempt = 1; ; attempt++) {
+      const id = this.#id;
+      try {
+        return await work(id);
+      } catch (error) {
+        if (!hasCode(error, 'SESSION_EXPIRED') || attempt > CLIENT_LIMITS.sessionRetriesMax) throw error;
+        await this.#renew(id, deadlineMs);
+      }
+    }
+  }
+
+  /** Registers one more open file of this inode. */
+  openFile(inode: InodeId, deadlineMs: number): Promise<Reply<'openFile'>> {
+    return this.#turns.run(inode, async () => {
+      this.noteOpen(inode);
+      try {
+        return await this.within(deadlineMs, session => this.link.call('openFile', { session, inode }, { deadlineMs }));
+      } catch (error) {
+        this.#forgetOpen(inode);
+        throw error;
+      }
+    });
+  }
+
+  /** An open file that the master registered with another call. */
+  noteOpen(inode: InodeId): void {
+    this.#opens.set(inode, (this.#opens.get(inode) ?? 0) + 1);
+  }
+
+  /** Ends one open file; the master hears of the last. Never rejects: an ended session or a dead master ends them as well. */
+  closeFile(inode: InodeId): Promise<void> {
+    return this.#turns.run(inode, async () => {
+      this.#forgetOpen(inode);
+      if (this.#opens.has(inode) || this.#isClosed) return;
+      const deadlineMs = this.link.deadline();
+      try {
+        await this.link.call('closeFile', { session: this.#id, inode }, { deadlineMs });
+      } catch (error) {
+        this.parts.logger.debug({ inode, code: asGfsError(error).code }, 'a file was closed without the master');
+      }
+    });
+  }
+
+  /** A sign of life, which also makes a new connection known as this session's. Never rejects. */
+  async keep(): Promise<void> {
+    if (this.#isClosed) return;
+    const id = this.#id;
+    const deadlineMs = this.#clock.monotonicMs() + Math.max(this.facts.ttlMs, this.parts.settings.masterTryMs);
+    try {
+      await this.link.call('keepSession', { session: id }, { deadlineMs });
+    } catch (error) {
+      try {
+        if (hasCode(error, 'SESSION_EXPIRED')) await this.#renew(id, this.link.deadline());
+        else throw error;
+      } catch (failure) {
+        if (this.#isClosed) return;
+        this.parts.logger.warn({ code: asGfsError(failure).code, reason: asGfsError(failure).message }, 'no session');
+      }
+    }
+  }
+
+  /** Ends it at the master, briefly. Never rejects. */
+  async close(): Promise<void> {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#keeping?.stop();
+    if (this.#id === '') return;
+    const deadlineMs = this.#clock.monotonicMs() + Math.min(1_000, this.parts.settings.masterTryMs);
+    try {
+      await this.link.call('closeSession', { session: this.#id }, { deadlineMs });
+    } catch (error) {
+      this.parts.logger.debug({ code: asGfsError(error).code }, 'the session was left to expire');
+    }
+  }
+
+  #forgetOpen(inode: InodeId): void {
+    const count = (this.#opens.get(inode) ?? 1) - 1;
+    if (count > 0) this.#opens.set(inode, count);
+    else this.#opens.delete(inode);
+  }
+
+  /** A new session in place of `expired`; callers at the same time share it. */
+  async #renew(expired: string, deadlineMs: number): Promise<void> {
+    if (this.#id !== expired) return;
+    this.#renewing ??= this.#openSession(deadlineMs)
+      .then(() => this.options.onRenewed())
+      .finally(() => {
+        this.#renewing = undefined;
+      });
+    await this.#renewing;
+  }
+
+  async #openSession(deadlineMs: number): Promise<void> {
+    const { session, ...facts } = await this.link.call(
+      'openSession',
+      {
+        client: this.link.clientId,
+        name: this.options.name,
+        open: [...this.#opens.keys()].slice(0, CLIENT_LIMITS.openFilesMax),
+        wantsChanges: this.options.wantsChanges,
+      },
+      { deadlineMs },
+    );
+    const before = this.#facts;
+    if (before && before.clusterId !== facts.clusterId) {
+      throw new GfsError('WRONG_CLUSTER', `the master now serves cluster ${facts.clusterId}, not ${before.clusterId}`);
+    }
+    this.#facts = facts;
+    this.#id = session;
+  }
+}
