@@ -15,8 +15,29 @@ export interface LevelKvOptions {
 
 type Database = Level<Buffer, Buffer>;
 
+/** Operations of waiting batches that are written together. */
+const GROUP_OPS_MAX = 10_000;
+
+/** `level` skips an empty batch and its sync with it; this one removes a key above all that prefixEnd allows. */
+const NOTHING: KvOp = { type: 'del', key: Buffer.alloc(32, 0xff) };
+
+interface WaitingBatch {
+  ops: readonly KvOp[];
+  isSync: boolean;
+  resolve: () => void;
+  reject: (error: unknown) => void;
+}
+
+/**
+ * One write is in flight at a time and takes along all that waited for the one before. Left to LevelDB, concurrent batches
+ * would overtake one another in libuv's threads, and only as many as there are threads would share a sync.
+ */
 class LevelKv implements Kv {
   readonly #db: Database;
+  #waiting: WaitingBatch[] = [];
+  #writing: Promise<void> | undefined;
+  /** After a failed write the log on the disk is not known; nothing may be added to it. */
+  #failure: unknown;
 
   constructor(db: Database) {
     this.#db = db;
@@ -27,8 +48,11 @@ class LevelKv implements Kv {
   }
 
   batch(ops: readonly KvOp[], options: { sync: boolean }): Promise<void> {
-    // LevelDB joins waiting batches into one log record and one fdatasync by itself, so callers need not wait for one another.
-    return this.#db.batch(ops as KvOp[], { sync: options.sync });
+    if (this.#failure !== undefined) return Promise.reject(this.#failure);
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ ops, isSync: options.sync, resolve, reject });
+      this.#writing ??= this.#writeAll();
+    });
   }
 
   async scan(range: KvRange): Promise<Array<[Buffer, Buffer]>> {
@@ -37,8 +61,37 @@ class LevelKv implements Kv {
       .all();
   }
 
-  close(): Promise<void> {
-    return this.#db.close();
+  async close(): Promise<void> {
+    await this.#writing;
+    await this.#db.close();
+  }
+
+  /** Never rejects: each failure goes to the callers of its group. */
+  async #writeAll(): Promise<void> {
+    while (this.#waiting.length > 0) {
+      const group = this.#takeGroup();
+      try {
+        if (this.#failure !== undefined) throw this.#failure;
+        const ops = group.length === 1 ? group[0]!.ops : group.flatMap(batch => batch.ops);
+        await this.#db.batch(ops.length === 0 ? [NOTHING] : (ops as KvOp[]), {
+          sync: group.some(batch => batch.isSync),
+        });
+        for (const batch of group) batch.resolve();
+      } catch (error) {
+        this.#failure ??= error;
+        for (const batch of group) batch.reject(error);
+      }
+    }
+    this.#writing = undefined;
+  }
+
+  #takeGroup(): WaitingBatch[] {
+    let opCount = this.#waiting[0]!.ops.length;
+    let count = 1;
+    while (count < this.#waiting.length && opCount + this.#waiting[count]!.ops.length <= GROUP_OPS_MAX) {
+      opCount += this.#waiting[count++]!.ops.length;
+    }
+    return this.#waiting.splice(0, count);
   }
 }
 

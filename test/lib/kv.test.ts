@@ -86,6 +86,19 @@ for (const [name, on] of Object.entries(HARNESSES)) {
       t.deepEqual(await platform.disk.list(root), []);
     }));
 
+  test(`${name} kv: an empty batch is fine, and a closed store refuses each one`, t =>
+    on(t, async ({ platform, root }) => {
+      const kv = await platform.kv.open(`${root}/kv`, { create: true });
+      await t.notThrowsAsync(kv.batch([], { sync: true }));
+      const last = kv.batch([put('a', '1')], { sync: false });
+
+      await kv.close();
+
+      await t.notThrowsAsync(last);
+      await t.throwsAsync(kv.batch([put('a', '2')], { sync: true }));
+      await t.throwsAsync(kv.batch([put('a', '3')], { sync: false }));
+    }));
+
   test(`${name} kv: a store in use is refused with EBUSY`, t =>
     on(t, async ({ platform, root }) => {
       const kv = await platform.kv.open(`${root}/kv`, { create: true });

@@ -1,0 +1,27 @@
+import { execFile } from 'node:child_process';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import test from 'ava';
+
+test('lines go to the file as JSON from the level on, and an exit loses none', async t => {
+  const root = await mkdtemp(join(tmpdir(), 'gfs-log-'));
+  t.teardown(() => rm(root, { recursive: true, force: true }));
+  const file = join(root, 'log');
+  const module = new URL('../../src/cli/pino-logger.js', import.meta.url).href;
+  const program = `
+    import { pinoLogger } from '${module}';
+    const logger = pinoLogger({ level: 'info', file: '${file}', fields: { program: 'test' } });
+    logger.debug({}, 'not this');
+    logger.child({ chunk: 7 }).warn({ error: new Error('why') }, 'careful');
+    process.exit(0);
+  `;
+
+  await promisify(execFile)(process.execPath, ['--input-type=module', '-e', program]);
+
+  const lines = (await readFile(file, 'utf8')).trim().split('\n');
+  t.is(lines.length, 1);
+  const line = JSON.parse(lines[0]!);
+  t.like(line, { level: 'warn', program: 'test', chunk: 7, msg: 'careful', error: { message: 'why' } });
+});
