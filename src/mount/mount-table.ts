@@ -1,7 +1,9 @@
 // What the kernel says about mounts (/proc/self/mountinfo, /sys/fs/fuse/connections), and the programs that undo them.
 // It touches the platform, as transports must, and never looks inside a mount point that may be dead, except to learn that it is.
-import { spawn } from 'node:child_process';
-import { readFile, stat, writeFile } from 'node:fs/promises';
+import { spawn, spawnSync } from 'node:child_process';
+import { type FileHandle, mkdtemp, open, readFile, rmdir, stat } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import type { Logger } from '../lib/logger.js';
 import { GfsError } from '../protocol/errors.js';
 
@@ -60,12 +62,23 @@ export async function hasConnection(minor: number): Promise<boolean | undefined>
   return (await readMountTable()).some(entry => entry.type === 'fusectl') ? false : undefined;
 }
 
-/** Ends a FUSE connection: every system call on it fails from now on. Does nothing where the kernel offers no way. */
+/** Ends a FUSE connection: every system call on it fails from now on. Does nothing where the kernel offers no way (no fusectl, and not root). */
 export async function abortConnection(minor: number): Promise<void> {
-  await writeFile(`${CONNECTIONS}/${minor}/abort`, '1').catch(() => {
-    // No fusectl here, or the connection is gone already: the end of this process ends it as well.
-  });
+  const file = (await openAbort(CONNECTIONS, minor)) ?? (await openAbortPrivately(minor));
+  if (file === undefined) return;
+  try {
+    await file.write('1');
+  } finally {
+    await file.close();
+  }
 }
+
+/** Takes a mount away and ends its connection, at once and without the event loop: for a process that exits while it serves. */
+export function dropMountNow(mountPoint: string): void {
+  spawnSync('umount', ['-i', '-c', '-f', '-l', mountPoint], { stdio: 'ignore', timeout: DROP_TIMEOUT_MS });
+}
+
+const DROP_TIMEOUT_MS = 2000;
 
 /** Unmounts the topmost mount on a directory. Rejects with BUSY when files are open (and not `lazy`), with FAILED otherwise. */
 export async function unmountDirectory(mountPoint: string, options: { lazy: boolean }): Promise<void> {
@@ -142,6 +155,26 @@ export function runProgram(
     child.once('error', error => resolve({ status: undefined, output: `${program}: ${error.message}` }));
     child.once('close', code => resolve({ status: code ?? -1, output }));
   });
+}
+
+async function openAbort(connections: string, minor: number): Promise<FileHandle | undefined> {
+  try {
+    return await open(`${connections}/${minor}/abort`, 'r+');
+  } catch {
+    return undefined; // No fusectl here, or the connection is gone already.
+  }
+}
+
+/** Containers seldom have fusectl mounted: a look at it from a folder of our own, which is gone before the abort lets this process end. */
+async function openAbortPrivately(minor: number): Promise<FileHandle | undefined> {
+  const folder = await mkdtemp(join(tmpdir(), 'gfs-fusectl-'));
+  let file: FileHandle | undefined;
+  if ((await runProgram('mount', ['-i', '-t', 'fusectl', 'none', folder])).status === 0) {
+    file = await openAbort(folder, minor);
+    await runProgram('umount', ['-i', '-l', folder]);
+  }
+  await rmdir(folder);
+  return file;
 }
 
 async function modeOf(path: string): Promise<number | undefined> {

@@ -10,7 +10,14 @@ import type { Logger } from '../../lib/logger.js';
 import { GfsError } from '../../protocol/errors.js';
 import type { FuseTransport, FuseTransportOptions } from '../fuse-operations.js';
 import type { MountEntry } from '../mount-table.js';
-import { abortConnection, findMount, isListed, runProgram, unmountWhenBusyLazily } from '../mount-table.js';
+import {
+  abortConnection,
+  dropMountNow,
+  findMount,
+  isListed,
+  runProgram,
+  unmountWhenBusyLazily,
+} from '../mount-table.js';
 import { Device } from './device.js';
 import { MAX_WRITE_BYTES } from './negotiation.js';
 import { Session } from './session.js';
@@ -99,6 +106,7 @@ class KernelTransport implements FuseTransport {
       throw new GfsError('FAILED', `mount(8) failed on ${mountPoint}: ${output.trim()}`);
     }
     this.entry = await findMount(mountPoint);
+    process.once('exit', this.onExit);
     await this.waitUntilReady(ready.promise, mountPoint);
     if (this.entry !== undefined) await raiseReadahead(this.entry.minor, this.logger);
     this.logger.info({ mountPoint, connection: this.entry?.minor }, 'mounted');
@@ -124,6 +132,11 @@ class KernelTransport implements FuseTransport {
     this.finish();
   }
 
+  /** Node joins its threads at exit, and those that read the device would wait for ever. */
+  private readonly onExit = (): void => {
+    if (this.entry !== undefined && !this.hasEnded) dropMountNow(this.entry.mountPoint);
+  };
+
   private onServed(): void {
     if (this.entry !== undefined) this.logger.info({ mountPoint: this.entry.mountPoint }, 'unmounted');
     this.finish();
@@ -131,6 +144,7 @@ class KernelTransport implements FuseTransport {
 
   private finish(): void {
     this.hasEnded = true;
+    process.removeListener('exit', this.onExit);
     this.session?.abort();
     this.end.resolve();
   }
