@@ -120,7 +120,11 @@ export class FakeCluster {
   }
 
   /** Sends a message as if over the wire; the caller moves the clock. */
-  async call<K extends MasterKind>(kind: K, request: Request<K>, connection = fakeConnection()): Promise<Reply<K>> {
+  async call<K extends MasterKind>(
+    kind: K,
+    request: Request<K>,
+    connection: ServerConnection = fakeConnection(),
+  ): Promise<Reply<K>> {
     const context: CallContext = {
       payload: [],
       connection,
