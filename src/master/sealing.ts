@@ -100,7 +100,7 @@ export class Sealing {
     // The world may have changed while the servers were asked: the file may be gone.
     const chunk = findChunk(store, handle);
     if (!chunk || !isOpen(chunk) || chunk.version !== version) return false;
-    const lengthBytes = lengthToSeal(chunk, answers);
+    const lengthBytes = this.decide(chunk, answers);
     if (lengthBytes === undefined) {
       platform.logger.warn(
         { handle, version, answers: answers.map(describe), recordedBytes: chunk.lengthBytes },
@@ -128,6 +128,11 @@ export class Sealing {
     }
     this.onSealed(sealed);
     return true;
+  }
+
+  /** The length to seal at, or undefined when those that answered may not decide. */
+  private decide(chunk: ChunkRecord, answers: readonly FenceAnswer[]): number | undefined {
+    return lengthToSeal(chunk, answers);
   }
 
   private async fence(chunk: ChunkRecord, version: number): Promise<FenceAnswer[]> {

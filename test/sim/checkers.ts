@@ -1,0 +1,23 @@
+// All promises that a scenario is judged by, in one list. The checkers know nothing of the workloads but what the history says.
+import { BytesNeverDiffer, SizeNeverShrinks, StreamsAreWhole } from './checkers/bytes.js';
+import { LeasesEnd } from './checkers/leases.js';
+import { LocksExclude, OneCreator } from './checkers/names.js';
+import { CutsAreExact, OnceAndInOrder } from './checkers/once.js';
+import { DeadlinesHold, OnePrimary, WorkGoesOn } from './checkers/servers.js';
+import type { Checker } from './history.js';
+
+export function allCheckers({ recoveryMs }: { recoveryMs: number }): Checker[] {
+  return [
+    new BytesNeverDiffer(),
+    new SizeNeverShrinks(),
+    new StreamsAreWhole(),
+    new OnceAndInOrder(),
+    new CutsAreExact(),
+    new OnePrimary(),
+    new LeasesEnd(),
+    new DeadlinesHold(),
+    new WorkGoesOn(recoveryMs),
+    new OneCreator(),
+    new LocksExclude(),
+  ];
+}

@@ -1,0 +1,79 @@
+// Which faults a seed brings, and when: drawn ahead of time, so that one can be left out without moving the others. It touches nothing.
+import type { SimRandom } from './platform/sim-random.js';
+
+export const FAULT_KINDS = [
+  'cut one way',
+  'cut',
+  'partition',
+  'reset',
+  'kill chunkserver',
+  'kill client',
+  'kill master',
+  'kill master in a seal',
+  'power loss of a chunkserver',
+  'power loss of the master',
+  'power loss of all',
+  'slow disk',
+  'slow network',
+  'disk errors',
+  'store errors',
+  'full disk',
+  'bit flip',
+  'clock jump',
+  'clock drift',
+] as const;
+export type FaultKind = (typeof FAULT_KINDS)[number];
+
+export interface PlannedFault {
+  index: number;
+  kind: FaultKind;
+  atMs: number;
+  /** How long until it is over; a killed process is started again then. */
+  durationMs: number;
+}
+
+/** How often each kind comes, as parts of all; and how long it lasts. */
+const HABITS: Record<FaultKind, { share: number; durationMs: readonly [number, number] }> = {
+  'cut one way': { share: 10, durationMs: [50, 3_000] },
+  cut: { share: 10, durationMs: [50, 3_000] },
+  partition: { share: 8, durationMs: [100, 4_000] },
+  reset: { share: 8, durationMs: [0, 0] },
+  'kill chunkserver': { share: 14, durationMs: [10, 2_500] },
+  'kill client': { share: 3, durationMs: [50, 1_000] },
+  'kill master': { share: 6, durationMs: [20, 1_000] },
+  'kill master in a seal': { share: 8, durationMs: [20, 800] },
+  'power loss of a chunkserver': { share: 8, durationMs: [50, 3_000] },
+  'power loss of the master': { share: 3, durationMs: [50, 1_500] },
+  'power loss of all': { share: 1, durationMs: [50, 1_500] },
+  'slow disk': { share: 4, durationMs: [200, 3_000] },
+  'slow network': { share: 4, durationMs: [200, 4_000] },
+  'disk errors': { share: 2, durationMs: [100, 1_000] },
+  'store errors': { share: 2, durationMs: [100, 1_000] },
+  'full disk': { share: 3, durationMs: [200, 3_000] },
+  'bit flip': { share: 4, durationMs: [0, 0] },
+  'clock jump': { share: 2, durationMs: [0, 0] },
+  'clock drift': { share: 2, durationMs: [500, 5_000] },
+};
+
+export interface FaultPlanOptions {
+  fromMs: number;
+  untilMs: number;
+}
+
+/** Some seeds bring no faults, most bring some kinds and not others, at a rate of their own. */
+export function planFaults(random: SimRandom, { fromMs, untilMs }: FaultPlanOptions): PlannedFault[] {
+  const meanGapMs = [0, 2_500, 1_200, 600, 300][random.int(5)]!;
+  const kinds = FAULT_KINDS.filter(() => random.chance(0.6));
+  const total = kinds.reduce((sum, kind) => sum + HABITS[kind].share, 0);
+  if (meanGapMs === 0 || total === 0) return [];
+  const plan: PlannedFault[] = [];
+  for (let atMs = fromMs + random.between(0, meanGapMs); atMs < untilMs; atMs += random.between(0, 2 * meanGapMs)) {
+    let draw = random.between(0, total);
+    const kind = kinds.find(candidate => (draw -= HABITS[candidate].share) < 0) ?? kinds[0]!;
+    const [low, high] = HABITS[kind].durationMs;
+    // Short ones are as likely as long ones.
+    const durationMs = low === high ? low : Math.exp(random.between(Math.log(low), Math.log(high)));
+    plan.push({ index: plan.length, kind, atMs, durationMs });
+  }
+  return plan;
+}

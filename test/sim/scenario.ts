@@ -1,0 +1,313 @@
+// One seed, from an empty cluster to the last check: builds it, lets workloads and faults run, heals, waits, reads everything back. The same seed
+// and options give the same run, event for event.
+import { AssertionError } from '../../src/lib/assert.js';
+import { GfsError } from '../../src/protocol/errors.js';
+import { checkInvariants } from '../../src/master/check.js';
+import { Actor } from './actor.js';
+import { allCheckers } from './checkers.js';
+import { Cluster, LEASE_MS, OPERATION_MS } from './cluster.js';
+import { planFaults } from './fault-plan.js';
+import { Faults } from './faults.js';
+import { type Checker, History, type HistoryEvent, type Violation } from './history.js';
+import { type ObservedCall, observe, readToken, replyOf, requestOf } from './observer.js';
+import type { SimRandom } from './platform/sim-random.js';
+import { Simulator } from './platform/simulator.js';
+import { showAnswer, showCall, WriterNames } from './show-call.js';
+import { chooseWorkloads } from './workloads/choose.js';
+
+export interface ScenarioOptions {
+  /** Indices of planned faults to leave out. */
+  skipFaults?: ReadonlySet<number>;
+  onTrace?: (line: string) => void;
+}
+
+export interface ScenarioResult {
+  seed: number;
+  /** The first ones: the scenario stops at once. Empty when all promises were kept. */
+  violations: Violation[];
+  /** Injected, by kind. */
+  faults: Record<string, number>;
+  faultsPlanned: number;
+  /** What happened, by kind of event. */
+  counts: Record<string, number>;
+  virtualMs: number;
+  events: number;
+  trace: readonly string[];
+  /** Equal for equal runs. */
+  fingerprint: string;
+}
+
+const TIMES = {
+  /** The cluster and its clients are up by then. */
+  startMs: 10_000,
+  /** Faults come for between these. */
+  faultsMs: [5_000, 12_000],
+  /** After the last fault appends succeed again within this. */
+  recoveryMs: 8_000,
+  /** Work goes on for so long after that. */
+  calmMs: 2_000,
+  /** The last reads succeed within this. */
+  finalMs: 40_000,
+} as const;
+const CHUNK_SIZES = [4, 8, 16, 64].map(kib => kib * 1024);
+
+export async function runScenario(seed: number, options: ScenarioOptions = {}): Promise<ScenarioResult> {
+  return await new Scenario(seed, options).run();
+}
+
+class Scenario {
+  private readonly simulator: Simulator;
+  private readonly random: SimRandom;
+  private readonly history: History;
+  private readonly cluster: Cluster;
+  private readonly faults: Faults;
+  private readonly plannedFaults: ReturnType<typeof planFaults>;
+  private readonly hosts = new WeakMap<object, string>();
+  private readonly writers = new WriterNames();
+  private readonly files = new Map<number, HistoryEvent & { kind: 'file' }>();
+  private readonly workloads: ReturnType<typeof chooseWorkloads>;
+  /** Runs of workloads on processes that live. */
+  private readonly lives = new Map<string, number>();
+  private isOver = false;
+  private writerCount = 0;
+
+  constructor(seed: number, options: ScenarioOptions) {
+    const { onTrace } = options;
+    this.simulator = new Simulator({ seed, traceLinesMax: 20_000, ...(onTrace ? { onTrace } : {}) });
+    this.random = this.simulator.random('scenario');
+    const { random } = this;
+    this.history = new History(
+      () => this.simulator.nowMs,
+      [this.collector(), ...allCheckers({ recoveryMs: TIMES.recoveryMs })],
+      line => this.simulator.trace(line()),
+    );
+    this.cluster = new Cluster(
+      this.simulator,
+      {
+        servers: 3 + random.int(3),
+        clients: 2 + random.int(3),
+        chunkSizeBytes: CHUNK_SIZES[random.int(CHUNK_SIZES.length)]!,
+        logLevel: onTrace ? 'info' : 'warn',
+        driftMax: [0, 0.001, 0.02][random.int(3)]!,
+        diskCapacityBytes: 256 * 1024 * 1024,
+      },
+      {
+        onBoot: (platform, host) => this.hosts.set(platform, host),
+        onDeath: host => this.onDeath(host),
+        onClient: (name, client, platform) => this.onClient(name, client, platform.clock),
+      },
+    );
+    const faultsMs = random.between(TIMES.faultsMs[0], TIMES.faultsMs[1]);
+    this.plannedFaults = planFaults(random, { fromMs: 300, untilMs: faultsMs });
+    this.faultsMs = faultsMs;
+    this.faults = new Faults(this.cluster, {
+      plan: this.plannedFaults,
+      skip: options.skipFaults ?? new Set(),
+      onFault: (fault, node) => this.history.tell({ kind: 'fault', fault, node, atMs: this.simulator.nowMs }),
+    });
+    this.workloads = chooseWorkloads(random, this.cluster.clients.length);
+  }
+
+  private readonly faultsMs: number;
+
+  async run(): Promise<ScenarioResult> {
+    observe(
+      { onCall: call => this.onCall(call), onAnswer: (call, answer) => this.onAnswer(call, answer) },
+      platform => this.hosts.get(platform as object) ?? '?',
+    );
+    const onRejection = (error: unknown): void => this.bug(error);
+    process.on('unhandledRejection', onRejection);
+    try {
+      await this.live();
+    } catch (error) {
+      this.bug(error);
+    } finally {
+      process.off('unhandledRejection', onRejection);
+    }
+    const { simulator, history } = this;
+    return {
+      seed: simulator.seed,
+      violations: history.violations,
+      faults: Object.fromEntries(simulator.faultCounts),
+      faultsPlanned: this.plannedFaults.length,
+      counts: history.counts,
+      virtualMs: simulator.nowMs,
+      events: simulator.eventCount,
+      trace: simulator.traceLines,
+      fingerprint: simulator.fingerprint,
+    };
+  }
+
+  private async live(): Promise<void> {
+    const { cluster, history, faults } = this;
+    cluster.startServers();
+    for (const client of cluster.clients) client.start();
+    if (!(await this.until(() => cluster.machines.every(machine => machine.isReady), TIMES.startMs)))
+      return this.fail('The cluster starts.', `${cluster.machines.filter(machine => !machine.isReady).map(({ name }) => name)} did not.`);
+    faults.schedule();
+    if (!(await this.pass(this.faultsMs))) return;
+    faults.heal();
+    history.tell({ kind: 'healed', atMs: this.simulator.nowMs });
+    if (!(await this.pass(TIMES.recoveryMs + TIMES.calmMs))) return;
+    this.isOver = true;
+    const isQuiet = (): boolean => history.pendingCount === 0 && [...this.lives.values()].every(count => count === 0);
+    if (!(await this.until(isQuiet, 3 * OPERATION_MS))) {
+      if (history.violations.length > 0) return;
+      const late = history.overdue().map(({ id, client, asked }) => `#${id} (${asked.kind} of ${client})`);
+      return this.fail('No operation outlives its deadline.', `These never ended: ${late.join(', ')}; workloads: ${JSON.stringify([...this.lives])}.`);
+    }
+    history.tell({ kind: 'quiet', atMs: this.simulator.nowMs });
+    await this.judge();
+  }
+
+  /** Everything is read back by clients that have seen nothing, and the master's rows are checked. */
+  private async judge(): Promise<void> {
+    for (const name of ['last1', 'last2']) {
+      let isDone = false;
+      this.onReader = (actor: Actor) => {
+        this.readAll(actor).then(
+          () => {
+            isDone = true;
+          },
+          error => this.bug(error),
+        );
+      };
+      this.cluster.addClient(name);
+      if (await this.until(() => isDone, TIMES.finalMs)) continue;
+      if (this.history.violations.length === 0) this.fail('What was acknowledged can be read when all is well.', 'The last reads did not end.');
+      return;
+    }
+    const master = this.cluster.masterProcess;
+    if (!master) return this.fail('The master runs when all is well.', 'It does not.');
+    let isChecked = false;
+    checkInvariants(master.rooms.context.store).then(
+      () => {
+        isChecked = true;
+      },
+      error => this.bug(error),
+    );
+    await this.until(() => isChecked, TIMES.finalMs);
+    for (const server of this.cluster.serverProcesses.values()) server.checkInvariants();
+  }
+
+  private onReader: ((actor: Actor) => void) | undefined;
+
+  private async readAll(actor: Actor): Promise<void> {
+    for (const { file: inode, style } of this.files.values()) {
+      for (let attempt = 1; ; attempt++) {
+        const error = await actor.attempt(async () => {
+          const file = await actor.client.openInode(inode);
+          const { sizeBytes } = await actor.size(file);
+          await actor.read(file, 0, sizeBytes + 1, { final: true, watchCuts: style.kind === 'cut' });
+          await file.close();
+        });
+        // Deleted for good, as its workload wanted.
+        if (!error || error.code === 'STALE' || error.code === 'NOT_FOUND') break;
+        if (this.history.violations.length > 0) return;
+        if (attempt === 5)
+          return this.fail('What was acknowledged can be read when all is well.', `Inode ${inode}: ${error.code} ${error.message}`);
+        await actor.sleep(500);
+      }
+    }
+  }
+
+  private onClient(name: string, client: ConstructorParameters<typeof Actor>[0]['client'], clock: { setTimer(ms: number, fire: () => void): unknown }): void {
+    const random = this.simulator.random(`actor ${name} ${this.writerCount}`);
+    const actor = new Actor({
+      name,
+      client,
+      history: this.history,
+      random,
+      sleep: ms => new Promise(resolve => void clock.setTimer(ms, () => resolve())),
+      isOver: () => this.isOver,
+      operationMs: OPERATION_MS,
+      nextWriter: () => ++this.writerCount,
+    });
+    if (name.startsWith('last')) {
+      this.onReader?.(actor);
+      return;
+    }
+    const index = this.cluster.clients.findIndex(machine => machine.name === name);
+    const mine = this.workloads[index]!;
+    this.lives.set(name, mine.length);
+    const incarnation = this.cluster.clients[index]!.node.incarnation;
+    for (const workload of mine) {
+      this.simulator.trace(`${name} begins: ${workload.name}`);
+      const ended = (): void => {
+        if (this.cluster.clients[index]!.node.incarnation === incarnation) this.lives.set(name, this.lives.get(name)! - 1);
+      };
+      workload.run(actor).then(ended, error => {
+        this.bug(error);
+        ended();
+      });
+    }
+  }
+
+  /** No judge: notes which files there are. */
+  private collector(): Checker {
+    return {
+      promise: '',
+      on: event => {
+        if (event.kind === 'file') this.files.set(event.file, event);
+        return undefined;
+      },
+    };
+  }
+
+  private onDeath(host: string): void {
+    this.lives.delete(host);
+    this.history.abandon(host);
+  }
+
+  private onCall(call: ObservedCall): void {
+    if (call.kind === 'heartbeat' || call.kind === 'keepSession') return;
+    this.simulator.trace(`${call.from} → ${call.to} ${showCall(call, this.writers)}`);
+    if (call.kind === 'fence' || call.kind === 'grant') this.faults.onVersionRaised();
+  }
+
+  private onAnswer(call: ObservedCall, answer: { body?: unknown; error?: GfsError }): void {
+    const atMs = this.simulator.nowMs;
+    const { error } = answer;
+    if (error?.code === 'FAILED' || error?.cause instanceof AssertionError) this.bug(error.cause ?? error);
+    if (call.kind === 'heartbeat') {
+      if (error) return;
+      for (const { handle, version } of replyOf(answer.body, 'heartbeat').extended)
+        this.history.tell({ kind: 'leased', handle, version, untilMs: atMs + LEASE_MS, atMs });
+      return;
+    }
+    if (call.kind === 'keepSession') return;
+    this.simulator.trace(`${call.from} ← ${call.to} ${call.kind} ${showAnswer(call.kind, answer)}`);
+    if (error) return;
+    if (call.kind === 'append') {
+      const { handle, version } = readToken(requestOf(call, 'append').token);
+      this.history.tell({ kind: 'acknowledged', server: call.to, handle, version, atMs });
+    } else if (call.kind === 'adopt') {
+      const { handle, version, leaseMs } = requestOf(call, 'adopt');
+      this.history.tell({ kind: 'leased', handle, version, untilMs: atMs + leaseMs, atMs });
+    } else if (call.kind === 'appendTarget' || call.kind === 'createFile') {
+      const { target } = answer.body as { target?: { handle: number; version: number; leaseMs: number } };
+      if (target) this.history.tell({ kind: 'leased', handle: target.handle, version: target.version, untilMs: atMs + target.leaseMs, atMs });
+    }
+  }
+
+  /** A broken assertion, or a failure that nobody expected. */
+  private bug(error: unknown): void {
+    const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    this.fail('Assertions hold and failures are foreseen.', text.split('\n').slice(0, 6).join(' | '));
+  }
+
+  private fail(promise: string, what: string): void {
+    this.history.violate(promise, what);
+  }
+
+  /** Lets time pass; false when the scenario is to end. */
+  private async pass(durationMs: number): Promise<boolean> {
+    return !(await this.simulator.runUntil(() => this.history.violations.length > 0, durationMs));
+  }
+
+  private async until(isReached: () => boolean, maxMs: number): Promise<boolean> {
+    const { violations } = this.history;
+    await this.simulator.runUntil(() => violations.length > 0 || isReached(), maxMs);
+    return violations.length === 0 && isReached();
+  }
+}

@@ -1,0 +1,61 @@
+// Appends whole records to files that many clients share, a few at a time in flight.
+// Check: every acknowledged record stands exactly once at its offset, in the order of its writer.
+import type { OpenFile } from '../../../src/client/types.js';
+import type { Actor } from '../actor.js';
+import { RECORD_BYTES_MIN } from '../records.js';
+import { at, NEW_FILE, type Workload } from './workload.js';
+
+export interface RecordAppendersOptions {
+  paths: readonly string[];
+  /** Appends that one appender has in flight: 1 for plain ones, more for pipelined ones. */
+  inFlight: number;
+  /** Mean pause between two appends. */
+  pauseMs: number;
+}
+
+export class RecordAppenders implements Workload {
+  readonly name: string;
+
+  constructor(private readonly options: RecordAppendersOptions) {
+    this.name = options.inFlight > 1 ? 'pipelined record appenders' : 'appenders';
+  }
+
+  async run(actor: Actor): Promise<void> {
+    while (!actor.isOver()) {
+      const path = this.options.paths[actor.random.int(this.options.paths.length)]!;
+      const file = await actor.persist(() => openRecords(actor, path));
+      if (!file) return;
+      await this.write(actor, file);
+      await actor.attempt(() => actor.name(`close ${path}`, () => file.close()));
+    }
+  }
+
+  private async write(actor: Actor, file: OpenFile): Promise<void> {
+    const { random } = actor;
+    const writer = actor.nextWriter();
+    const count = 1 + random.int(60);
+    const inFlight = new Set<Promise<unknown>>();
+    for (let sequence = 1; sequence <= count && !actor.isOver(); sequence++) {
+      const append = actor.attempt(() => actor.appendRecord(file, { writer, sequence }, this.length(actor)));
+      inFlight.add(append);
+      void append.then(() => inFlight.delete(append));
+      while (inFlight.size >= this.options.inFlight) await Promise.race(inFlight);
+      // Now and then long enough for a lease to be given back or to run out.
+      await actor.sleep(random.chance(0.02) ? 3_000 : random.between(0, 2 * this.options.pauseMs));
+    }
+    await Promise.all(inFlight);
+  }
+
+  private length({ random, client }: Actor): number {
+    const most = client.recordBytesMax;
+    if (random.chance(0.03)) return most;
+    return RECORD_BYTES_MIN + random.int(Math.min(1_500, most - RECORD_BYTES_MIN));
+  }
+}
+
+/** Opens a file for records, made when it is not there. */
+export async function openRecords(actor: Actor, path: string): Promise<OpenFile> {
+  const { file } = await actor.name(`open ${path}`, () => actor.client.createFile(at(path), NEW_FILE));
+  actor.history.tell({ kind: 'file', file: file.inode, style: { kind: 'records' }, atMs: 0 });
+  return file;
+}

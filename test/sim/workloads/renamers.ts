@@ -1,0 +1,81 @@
+// Moves a file of its own from name to name while it appends to it, unlinks it in the end while it is open, and races others to create names.
+// Checks: an acknowledged rename shows, one creator wins each name, and what is open goes on after its name is gone.
+import type { OpenFile } from '../../../src/client/types.js';
+import { hasCode } from '../../../src/protocol/errors.js';
+import type { Actor } from '../actor.js';
+import { RECORD_BYTES_MIN } from '../records.js';
+import { at, NEW_FILE, type Workload } from './workload.js';
+
+export class Renamers implements Workload {
+  readonly name = 'renamers';
+
+  async run(actor: Actor): Promise<void> {
+    for (let life = 1; !actor.isOver(); life++) {
+      const path = `moved-${actor.who}-${life}`;
+      const opened = await actor.persist(() =>
+        actor.name(`create ${path}`, () => actor.client.createFile(at(`${path}-0`), NEW_FILE)),
+      );
+      if (!opened) return;
+      actor.history.tell({ kind: 'file', file: opened.file.inode, style: { kind: 'records' }, atMs: 0 });
+      await this.move(actor, opened.file, path);
+      await this.race(actor);
+      await actor.attempt(() => actor.name('close', () => opened.file.close()));
+    }
+  }
+
+  private async move(actor: Actor, file: OpenFile, path: string): Promise<void> {
+    const writer = actor.nextWriter();
+    let sequence = 0;
+    const append = (): Promise<unknown> =>
+      actor.attempt(() => actor.appendRecord(file, { writer, sequence: ++sequence }, RECORD_BYTES_MIN + actor.random.int(500)));
+    let name = `${path}-0`;
+    for (let step = 1; step < 4 + actor.random.int(8) && !actor.isOver(); step++) {
+      await append();
+      const next = `${path}-${step}`;
+      const from = name;
+      const error = await actor.attempt(() => this.rename(actor, from, next));
+      // Only the file system knows which of the two it is; this workload starts over with another file.
+      if (error) return;
+      name = next;
+      await actor.attempt(() => this.check(actor, file.inode, name, from));
+      await actor.sleep(actor.random.between(10, 300));
+    }
+    if (await actor.attempt(() => actor.name(`unlink ${name}`, () => actor.client.unlink(at(name))))) return;
+    await actor.attempt(() => actor.read(file, 0, 50_000));
+    await append();
+    await actor.attempt(() => actor.read(file, 0, 50_000));
+  }
+
+  private async rename(actor: Actor, from: string, to: string): Promise<void> {
+    await actor.history.operate(actor.who, { kind: 'rename', from, to }, Number.POSITIVE_INFINITY, async () => {
+      await actor.client.rename(at(from), at(to));
+      return { kind: 'rename' };
+    });
+  }
+
+  private async check(actor: Actor, inode: number, present: string, absent: string): Promise<void> {
+    const found = await actor.name(`look up ${present}`, () => actor.client.lookup(at(present)));
+    if (found.inode !== inode)
+      actor.history.violate('An acknowledged rename shows.', `${present} is inode ${found.inode}, not ${inode}.`);
+    await actor.name(`miss ${absent}`, async () => {
+      try {
+        const other = await actor.client.lookup(at(absent));
+        actor.history.violate('An acknowledged rename shows.', `${absent} is still there, inode ${other.inode}.`);
+      } catch (error) {
+        if (!hasCode(error, 'NOT_FOUND')) throw error;
+      }
+    });
+  }
+
+  /** All clients count through the same names. */
+  private async race(actor: Actor): Promise<void> {
+    const name = `raced-${actor.random.int(6)}`;
+    await actor.attempt(() =>
+      actor.history.operate(actor.who, { kind: 'createExclusive', name }, Number.POSITIVE_INFINITY, async () => {
+        const { created, file } = await actor.client.createFile(at(name), { ...NEW_FILE, exclusive: true });
+        await file.close();
+        return { kind: 'createExclusive', created };
+      }),
+    );
+  }
+}
