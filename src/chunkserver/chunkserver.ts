@@ -1,0 +1,258 @@
+// A chunkserver: puts its parts together, starts and stops them in order, and owns nothing else (DESIGN 6). It knows the outside only by its
+// Platform, so that the simulator runs the same code.
+import { assert } from '../lib/assert.js';
+import { every } from '../lib/clock.js';
+import { deferred } from '../lib/deferred.js';
+import type { Logger } from '../lib/logger.js';
+import type { Platform } from '../lib/platform.js';
+import type { Address } from '../lib/transport.js';
+import { asGfsError, GfsError, hasCode } from '../protocol/errors.js';
+import type { ServerId } from '../protocol/ids.js';
+import type { ChunkserverKind } from '../protocol/messages.js';
+import { RpcPeers } from '../rpc/peer.js';
+import { RpcServer } from '../rpc/server.js';
+import { chunkserverHandlers } from './api.js';
+import { Chain } from './chain.js';
+import { ChunkStore } from './chunk-store.js';
+import { Copying } from './copying.js';
+import { DataDirectory } from './data-directory.js';
+import { LeaseHolder } from './lease-holder.js';
+import { LeaseReturn } from './lease-return.js';
+import { MasterClock } from './master-clock.js';
+import { MasterLink } from './master-link.js';
+import { Orders } from './orders.js';
+import { Pause } from './pause.js';
+import { Primary } from './primary.js';
+import { PushStage } from './push-stage.js';
+import { Scrubber } from './scrubber.js';
+import { Secondary } from './secondary.js';
+import { ServerIdentity } from './server-identity.js';
+import { BOUNDS, type ChunkserverSettings } from './settings.js';
+import { StartCheck } from './start-check.js';
+import { TokenGate } from './token-gate.js';
+
+interface Running {
+  identity: ServerIdentity;
+  store: ChunkStore;
+  leases: LeaseHolder;
+  leaseReturn: LeaseReturn;
+  link: MasterLink;
+  scrubber: Scrubber;
+  copying: Copying;
+  pushes: PushStage;
+  peers: RpcPeers;
+  server: RpcServer<ChunkserverKind>;
+  pause: Pause;
+  timers: Array<{ stop(): void }>;
+  loops: Array<Promise<void>>;
+}
+
+export class Chunkserver {
+  /** Rejects when this server cannot go on: the master is of another cluster. Otherwise settles when it has stopped. */
+  readonly ended: Promise<void>;
+  private readonly end = deferred<void>();
+  private readonly logger: Logger;
+  private readonly disks: DataDirectory[] = [];
+  /** Directories that could not be opened at the start. */
+  private readonly absentDisks: Array<{ path: string; error: string }> = [];
+  private running: Running | undefined;
+  private address: Address = '';
+  private stopping: Promise<void> | undefined;
+
+  constructor(
+    private readonly platform: Platform,
+    private readonly settings: ChunkserverSettings,
+  ) {
+    this.logger = platform.logger;
+    this.ended = this.end.promise;
+    // Not everybody listens.
+    this.ended.catch(() => undefined);
+  }
+
+  /**
+   * Opens the data, checks what it finds, listens, and tries once to register; settles with the address listened on. When the master does not
+   * answer it goes on trying. Rejects with WRONG_DATA, IN_USE, DISK_FAILED, WRONG_CLUSTER; then nothing is left running.
+   */
+  async start(): Promise<Address> {
+    assert(!this.running && !this.stopping, 'a chunkserver starts once');
+    try {
+      const running = await this.open();
+      this.running = running;
+      this.address = await running.server.listen(this.settings.listen ?? '');
+      // Once here, so that a wrong cluster is found before this server says it is ready.
+      await running.link.turn();
+      this.runLoops(running);
+      return this.address;
+    } catch (error) {
+      await this.stop();
+      throw error;
+    }
+  }
+
+  /** Gives leases back, ends calls, syncs, closes. May be called again; settles when all is closed. */
+  stop(): Promise<void> {
+    this.stopping ??= this.shutDown().finally(() => this.end.resolve());
+    return this.stopping;
+  }
+
+  get server(): ServerId {
+    assert(this.running, 'it has started');
+    return this.running.identity.server;
+  }
+
+  get epoch(): number {
+    assert(this.running, 'it has started');
+    return this.running.identity.epoch;
+  }
+
+  get isRegistered(): boolean {
+    return this.running?.link.isRegistered ?? false;
+  }
+
+  /** Bytes that this process copied to bring replicas up to date. */
+  get copiedBytes(): number {
+    return this.running?.copying.copiedBytes ?? 0;
+  }
+
+  /** Throws AssertionError when a part of this server contradicts itself. */
+  checkInvariants(): void {
+    this.running?.store.checkInvariants();
+    this.running?.leases.checkInvariants();
+  }
+
+  private async open(): Promise<Running> {
+    const { platform, settings, logger } = this;
+    const { clock } = platform;
+    await this.openDisks();
+    // Asked before anything is written to the directories.
+    const lossy = new Map(this.disks.map(disk => [disk, StartCheck.wasLossy(disk, platform)]));
+    const identity = await ServerIdentity.begin(this.disks, platform);
+    const me = { server: identity.server, epoch: identity.epoch };
+    const store = new ChunkStore(platform, settings, this.disks);
+    for (const disk of this.disks) {
+      disk.beginCommits();
+      if (lossy.get(disk)) logger.warn({ disk: disk.path }, 'unsynced writes may be lost: open chunks are verified');
+      await new StartCheck(platform, store, disk).run({ lossy: lossy.get(disk) === true });
+      disk.beginWitness();
+    }
+    const pause = new Pause(clock);
+    const masterClock = new MasterClock(clock);
+    const tokens = new TokenGate(masterClock, identity.server);
+    const leases = new LeaseHolder(clock, settings.leaseIdle);
+    const pushes = new PushStage(clock);
+    const { secret } = settings;
+    const peers = new RpcPeers(platform, { role: 'chunkserver', clusterId: () => identity.clusterId, secret });
+    const chain = new Chain(settings, store, peers, pushes, masterClock);
+    const orders = new Orders({ me, logger, clock, masterClock, tokens, store, leases });
+    const copying = new Copying({ me, clock, logger, settings, store, peers, orders });
+    const link: MasterLink = new MasterLink({
+      ...{ settings, clock, logger, peers, pause, identity, tokens, masterClock, store, leases },
+      join: clusterId => identity.join(clusterId, platform),
+      address: () => settings.advertise ?? this.address,
+      failedDisks: () => this.failedDisks(),
+    });
+    const leaseReturn = new LeaseReturn({ store, leases, chain, logger, tell: lease => link.returnLease(lease) });
+    const isStopping = (): boolean => this.stopping !== undefined;
+    const chunkSizeBytes = (): number => link.chunkSizeBytes;
+    const primary = new Primary({
+      ...{ me, clock, logger, settings, masterClock, tokens, store, leases, chain, chunkSizeBytes, isStopping },
+    });
+    const secondary = new Secondary({ me, settings, tokens, store, chain });
+    const scrubber = new Scrubber(store, clock, logger, pause, settings.scrubPeriod);
+    const server = new RpcServer<ChunkserverKind>(platform, {
+      handlers: chunkserverHandlers({
+        ...{ me, tokens, store, primary, secondary, orders, copying, leaseReturn, pushes, peers, isStopping },
+      }),
+      clusterId: () => identity.clusterId,
+      secret,
+      connectionsMax: settings.connections,
+      idleTimeoutMs: settings.idleTimeout,
+    });
+    return {
+      ...{ identity, store, leases, leaseReturn, link, scrubber, copying, pushes, peers, server, pause },
+      timers: [],
+      loops: [],
+    };
+  }
+
+  /** The first directory must work; others that fail take only their chunks away. */
+  private async openDisks(): Promise<void> {
+    const { data, openFiles } = this.settings;
+    assert(data.length > 0, 'a chunkserver has a data directory');
+    for (const path of data) {
+      try {
+        this.disks.push(await DataDirectory.open(path, this.platform, openFiles));
+      } catch (error) {
+        if (this.disks.length === 0 || !hasCode(error, 'DISK_FAILED')) throw error;
+        this.logger.error({ disk: path, reason: error.message }, 'a disk cannot be opened: going on without it');
+        this.absentDisks.push({ path, error: error.message.slice(0, 500) });
+      }
+    }
+  }
+
+  private failedDisks(): Array<{ path: string; error: string }> {
+    const failed = [...this.absentDisks];
+    for (const disk of this.disks)
+      if (disk.failure) failed.push({ path: disk.path, error: disk.failure.message.slice(0, 500) });
+    return failed;
+  }
+
+  private runLoops(running: Running): void {
+    const { link, scrubber, leases, leaseReturn, store, pushes } = running;
+    running.loops.push(
+      link.run().catch(error => this.giveUp(error)),
+      scrubber.run(),
+    );
+    const { clock } = this.platform;
+    const housekeeping = every(clock, BOUNDS.housekeepingMs, () => {
+      pushes.expire();
+      store.deactivateIdle();
+      leases.dropOver();
+    });
+    const idleCheckMs = Math.max(5, Math.min(leases.idleMs, this.settings.leaseIdle) / 4);
+    const returning = every(clock, idleCheckMs, () => leaseReturn.returnIdle());
+    running.timers.push(housekeeping, returning);
+  }
+
+  private giveUp(error: unknown): void {
+    const { code, message } = asGfsError(error);
+    this.logger.error({ code, reason: message }, 'this chunkserver cannot go on');
+    this.end.reject(error instanceof Error ? error : new GfsError('FAILED', message));
+    void this.stop();
+  }
+
+  private async shutDown(): Promise<void> {
+    const { running } = this;
+    if (running) await this.stopParts(running);
+    for (const disk of this.disks) {
+      try {
+        await disk.close();
+      } catch (error) {
+        this.logger.warn({ disk: disk.path, reason: (error as Error).message }, 'a data directory was not closed well');
+      }
+    }
+  }
+
+  private async stopParts(running: Running): Promise<void> {
+    const { clock } = this.platform;
+    const { link, scrubber, leaseReturn, store, peers, server, pause, identity, timers } = running;
+    for (const timer of timers) timer.stop();
+    const returnLimit = deferred<void>();
+    const timer = clock.setTimer(BOUNDS.stopLeasesMs, () => returnLimit.resolve());
+    if (link.isRegistered) await Promise.race([leaseReturn.returnAll(), returnLimit.promise]);
+    timer.cancel();
+    link.stop();
+    scrubber.stop();
+    pause.end();
+    await server.close();
+    const isSynced = await store.syncAll(clock.monotonicMs() + BOUNDS.stopSyncMs);
+    await peers.close();
+    await Promise.allSettled(running.loops);
+    if (!isSynced) return;
+    try {
+      await identity.saveClean(this.platform);
+    } catch (error) {
+      this.logger.warn({ reason: (error as Error).message }, 'the clean stop could not be recorded');
+    }
+  }
+}

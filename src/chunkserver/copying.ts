@@ -1,0 +1,212 @@
+// Brings a replica of a sealed chunk to its full length by copying what is missing, and its writers, from another server. It copies the missing
+// tail and nothing more (DESIGN 2); what it has written counts only when all of it is there, synced and recorded as sealed. Keeps I7 and I8.
+
+import { crc32OfAll } from '../lib/checksum.js';
+import { type Clock, sleep } from '../lib/clock.js';
+import type { Logger } from '../lib/logger.js';
+import { asGfsError, GfsError } from '../protocol/errors.js';
+import type { Request } from '../protocol/messages.js';
+import type { PeerPool } from '../rpc/types.js';
+import { partsByBlock } from './block-checksums.js';
+import type { ChainServer } from './chain.js';
+import type { Chunk } from './chunk.js';
+import type { ChunkStore } from './chunk-store.js';
+import type { Orders } from './orders.js';
+import { BOUNDS, type ChunkserverSettings } from './settings.js';
+import type { WriterRow } from './writer-table.js';
+
+export interface CopyingParts {
+  me: ChainServer;
+  clock: Clock;
+  logger: Logger;
+  settings: ChunkserverSettings;
+  store: ChunkStore;
+  peers: PeerPool;
+  orders: Orders;
+}
+
+type CopyOrder = Request<'copyChunk'>;
+type Source = CopyOrder['sources'][number];
+
+/** How long a source may take for one piece. */
+const PIECE_TIMEOUT_MS = 15_000;
+/** Copied bytes after which progress is recorded, so that a crash does not begin anew. */
+const RECORD_EVERY_BYTES = 16 * 1024 * 1024;
+
+export class Copying {
+  /** Bytes copied since the start of this process. */
+  copiedBytes = 0;
+
+  constructor(private readonly parts: CopyingParts) {}
+
+  /** Settles with the bytes that were copied. Rejects with SUPERSEDED, NO_SPACE, or the failure of the last source. */
+  copy(order: CopyOrder): Promise<number> {
+    return this.parts.orders.serial.run(order.handle, () => this.run(order));
+  }
+
+  private async run(order: CopyOrder): Promise<number> {
+    const { store, orders, me, logger } = this.parts;
+    const chunk = store.get(order.handle) ?? store.create(order.handle, me.epoch);
+    if (chunk.version > order.version) throw superseded(chunk, order);
+    const isSealed = chunk.state === 'sealed' && chunk.writtenBytes === order.lengthBytes;
+    if (isSealed && !order.whole && !chunk.corrupt) return 0;
+    if (chunk.state === 'sealed' && !order.whole && !chunk.corrupt) throw superseded(chunk, order);
+    orders.stopAppends(chunk, order.version);
+    await chunk.queue?.idle();
+    this.check(chunk, order);
+    if (chunk.tombstone) store.unbury(chunk);
+    chunk.settled = false;
+    if (!store.hasRoom(chunk, order.lengthBytes - Math.min(chunk.writtenBytes, order.lengthBytes)))
+      throw new GfsError('NO_SPACE', `no room for chunk ${order.handle} in ${chunk.disk.path}`);
+
+    const work = { order, chunk, copied: 0, distrusts: order.whole || chunk.corrupt };
+    let failure: unknown = new GfsError('UNAVAILABLE', 'the order names no source');
+    for (const source of order.sources) {
+      try {
+        await this.copyFrom(source, work);
+        logger.info(
+          { handle: order.handle, from: source.server, copied: work.copied, lengthBytes: order.lengthBytes },
+          'copied a chunk',
+        );
+        return work.copied;
+      } catch (error) {
+        failure = error;
+        const { code, message } = asGfsError(error);
+        logger.warn({ handle: order.handle, from: source.server, code, reason: message }, 'a copy failed');
+        this.check(chunk, order);
+      }
+    }
+    throw failure;
+  }
+
+  private async copyFrom(
+    source: Source,
+    work: { order: CopyOrder; chunk: Chunk; copied: number; distrusts: boolean },
+  ): Promise<void> {
+    const { store, orders } = this.parts;
+    const { order, chunk } = work;
+    const writers = await this.fetchWriters(source);
+    // Nothing is dropped before there is something better.
+    if (work.distrusts && order.lengthBytes > 0) await this.fetch(source, { offset: 0, end: order.lengthBytes });
+    this.check(chunk, order);
+    if (work.distrusts) {
+      await store.cut(chunk, 0, () => {
+        chunk.corrupt = false;
+      });
+      work.distrusts = false;
+    } else if (chunk.writtenBytes > order.lengthBytes) {
+      await store.cut(chunk, order.lengthBytes, () => undefined);
+    }
+    await this.fetchBytes(source, work);
+    await store.sync(chunk, order.lengthBytes);
+    this.check(chunk, order);
+    await this.replaceWriters(chunk, writers);
+    this.check(chunk, order);
+    await orders.seal(chunk, order.version, order.lengthBytes);
+  }
+
+  private async fetchBytes(source: Source, work: { order: CopyOrder; chunk: Chunk; copied: number }): Promise<void> {
+    const { store } = this.parts;
+    const { order, chunk } = work;
+    let recordedBytes = chunk.writtenBytes;
+    let coming = this.fetchNext(source, chunk.writtenBytes, order.lengthBytes);
+    while (chunk.writtenBytes < order.lengthBytes) {
+      const piece = await coming;
+      this.check(chunk, order);
+      // The next piece is on its way while this one is written.
+      coming = this.fetchNext(source, chunk.writtenBytes + piece.lengthBytes, order.lengthBytes);
+      coming.catch(() => undefined);
+      await this.write(chunk, piece);
+      work.copied += piece.lengthBytes;
+      this.copiedBytes += piece.lengthBytes;
+      this.check(chunk, order);
+      if (chunk.writtenBytes - recordedBytes >= RECORD_EVERY_BYTES) {
+        recordedBytes = chunk.writtenBytes;
+        await store.commit(chunk, { sync: false });
+      }
+      await this.keepRate(piece.lengthBytes);
+    }
+    await store.commit(chunk, { sync: false });
+    this.check(chunk, order);
+  }
+
+  private async write(chunk: Chunk, piece: { buffers: Buffer[]; lengthBytes: number }): Promise<void> {
+    const { store } = this.parts;
+    const offset = chunk.writtenBytes;
+    const parts = partsByBlock(piece.buffers, piece.lengthBytes, offset, crc32OfAll(piece.buffers));
+    await chunk.disk.files.use(chunk.handle, { create: true }, file => file.write(piece.buffers, offset));
+    store.checksums.extend(chunk, offset, parts);
+    chunk.endBytes = offset + piece.lengthBytes;
+    chunk.writtenBytes = chunk.endBytes;
+    chunk.disk.usedBytes += piece.lengthBytes;
+    chunk.disk.space.freeBytes -= piece.lengthBytes;
+  }
+
+  private async fetchNext(
+    source: Source,
+    offset: number,
+    end: number,
+  ): Promise<{ buffers: Buffer[]; lengthBytes: number }> {
+    if (offset >= end) return { buffers: [], lengthBytes: 0 };
+    return this.fetch(source, { offset, end });
+  }
+
+  /** The source has checked the bytes against its checksums, the connection against those of the frame. */
+  private async fetch(
+    source: Source,
+    range: { offset: number; end: number },
+  ): Promise<{ buffers: Buffer[]; lengthBytes: number }> {
+    const lengthBytes = Math.min(BOUNDS.pieceBytes, range.end - range.offset);
+    const request = { token: source.token, offset: range.offset, lengthBytes };
+    const { payload } = await this.parts.peers
+      .get(source.address)
+      .call('read', request, { timeoutMs: PIECE_TIMEOUT_MS });
+    const received = payload.reduce((sum, buffer) => sum + buffer.length, 0);
+    if (received !== lengthBytes)
+      throw new GfsError('BAD_MESSAGE', `${source.address} answered ${received} bytes of ${lengthBytes}`);
+    return { buffers: payload, lengthBytes };
+  }
+
+  private async fetchWriters(source: Source): Promise<Map<string, WriterRow>> {
+    const rows = new Map<string, WriterRow>();
+    let after = '';
+    for (;;) {
+      const { body } = await this.parts.peers
+        .get(source.address)
+        .call('readWriters', { token: source.token, after }, { timeoutMs: PIECE_TIMEOUT_MS });
+      for (const { writer, appends, atMs } of body.writers) rows.set(writer, { appends, atMs });
+      const last = body.writers[body.writers.length - 1]?.writer;
+      if (body.end || last === undefined || last <= after) return rows;
+      after = last;
+    }
+  }
+
+  private async replaceWriters(chunk: Chunk, writers: Map<string, WriterRow>): Promise<void> {
+    const { index } = chunk.disk;
+    const ops = [];
+    for (const [writer] of await index.writers(chunk.handle)) {
+      if (!writers.has(writer)) ops.push(index.writerOp(chunk.handle, writer, undefined));
+    }
+    for (const [writer, row] of writers) ops.push(index.writerOp(chunk.handle, writer, row));
+    chunk.writers = undefined;
+    await this.parts.store.commit(chunk, { sync: false, ops });
+  }
+
+  private async keepRate(lengthBytes: number): Promise<void> {
+    const { copyRate } = this.parts.settings;
+    if (copyRate > 0) await sleep(this.parts.clock, (lengthBytes * 1000) / copyRate);
+  }
+
+  /** Throws unless the replica still is what the order is about. */
+  private check(chunk: Chunk, order: CopyOrder): void {
+    if (chunk.failure) throw chunk.failure;
+    if (chunk.gone || chunk.state !== 'fenced' || chunk.version !== order.version) throw superseded(chunk, order);
+  }
+}
+
+function superseded(chunk: Chunk, order: CopyOrder): GfsError {
+  return new GfsError(
+    'SUPERSEDED',
+    `chunk ${chunk.handle} is ${chunk.state} in version ${chunk.version} with ${chunk.writtenBytes} bytes here; ordered was a copy of version ${order.version} with ${order.lengthBytes}`,
+  );
+}

@@ -1,0 +1,175 @@
+// This server's line to the master: it registers, reports its chunks in pages, sends heartbeats and takes their answers to keys, clock and
+// leases. While the master is away it keeps trying; what is served meanwhile is bounded by leases and tokens, not by this file.
+import type { Clock } from '../lib/clock.js';
+import type { Logger } from '../lib/logger.js';
+import { asGfsError, GfsError, hasCode } from '../protocol/errors.js';
+import type { ChunkHandle } from '../protocol/ids.js';
+import { LIMITS } from '../protocol/limits.js';
+import type { Kind, Reply, Request } from '../protocol/messages.js';
+import type { PeerPool } from '../rpc/types.js';
+import type { ChunkStore } from './chunk-store.js';
+import type { LeaseHolder } from './lease-holder.js';
+import type { MasterClock } from './master-clock.js';
+import type { Pause } from './pause.js';
+import type { ServerIdentity } from './server-identity.js';
+import { BOUNDS, type ChunkserverSettings } from './settings.js';
+import type { TokenGate } from './token-gate.js';
+
+export interface MasterLinkParts {
+  settings: ChunkserverSettings;
+  clock: Clock;
+  logger: Logger;
+  peers: PeerPool;
+  pause: Pause;
+  identity: ServerIdentity;
+  tokens: TokenGate;
+  masterClock: MasterClock;
+  store: ChunkStore;
+  leases: LeaseHolder;
+  /** Writes the cluster's id down. */
+  join: (clusterId: string) => Promise<void>;
+  address: () => string;
+  failedDisks: () => Array<{ path: string; error: string }>;
+}
+
+const REGISTER_TIMEOUT_MS = 5_000;
+const REPORT_TIMEOUT_MS = 10_000;
+const HEARTBEAT_TIMEOUT_MS = 3_000;
+
+export class MasterLink {
+  isRegistered = false;
+  /** The cluster's; meaningless before the first registration. */
+  chunkSizeBytes: number = LIMITS.chunkSizeBytesDefault;
+  private stopped = false;
+  private wasLost = false;
+
+  constructor(private readonly parts: MasterLinkParts) {}
+
+  /** Registers, then heartbeats, until stop(). Rejects with WRONG_CLUSTER or WRONG_DATA, when going on makes no sense. */
+  async run(): Promise<void> {
+    while (!this.stopped) {
+      await this.turn();
+      if (this.isRegistered) await this.parts.pause.sleep(this.parts.settings.heartbeat);
+    }
+  }
+
+  /** One registration or heartbeat. Rejects as run does; other failures are logged and tried again. */
+  async turn(): Promise<void> {
+    const { logger, settings, pause } = this.parts;
+    try {
+      if (this.isRegistered) await this.beat();
+      else await this.register();
+      if (this.wasLost) logger.info({ master: settings.master }, 'the master is back');
+      this.wasLost = false;
+    } catch (error) {
+      if (this.stopped) return;
+      if (hasCode(error, 'WRONG_CLUSTER', 'WRONG_DATA', 'UNAUTHENTICATED')) throw error;
+      const { code, message } = asGfsError(error);
+      if (!this.wasLost) logger.warn({ master: settings.master, code, reason: message }, 'the master does not answer');
+      this.wasLost = true;
+      if (!this.isRegistered) await pause.sleep(settings.heartbeat);
+    }
+  }
+
+  stop(): void {
+    this.stopped = true;
+  }
+
+  async returnLease(lease: { handle: ChunkHandle; version: number; lengthBytes: number }): Promise<void> {
+    await this.call('returnLease', { ...this.me(), ...lease }, HEARTBEAT_TIMEOUT_MS);
+  }
+
+  private async register(): Promise<void> {
+    const { identity, store, settings, masterClock, tokens, leases, logger } = this.parts;
+    const { clusterId, server, epoch } = identity;
+    const reply = await this.call(
+      'register',
+      {
+        ...this.me(),
+        clusterId,
+        address: this.parts.address(),
+        location: settings.location ?? '',
+        space: await store.space(),
+      },
+      REGISTER_TIMEOUT_MS,
+    );
+    await this.parts.join(reply.clusterId);
+    masterClock.heard(reply.masterNowMs);
+    tokens.useKeys(reply.keys);
+    leases.leaseMs = reply.leaseMs;
+    this.chunkSizeBytes = reply.chunkSizeBytes;
+    await this.reportAll();
+    this.isRegistered = true;
+    logger.info({ server, epoch, clusterId: reply.clusterId, chunks: store.count }, 'registered with the master');
+  }
+
+  /** All replicas, a page at a time; what changes meanwhile follows with the heartbeats. */
+  private async reportAll(): Promise<void> {
+    const { store } = this.parts;
+    const handles: ChunkHandle[] = [];
+    for (const chunk of store.all()) if (chunk.exists) handles.push(chunk.handle);
+    for (let at = 0; at === 0 || at < handles.length; at += LIMITS.chunkReportPageMax) {
+      const page = handles.slice(at, at + LIMITS.chunkReportPageMax);
+      const last = at + page.length >= handles.length;
+      await this.call('reportChunks', { ...this.me(), chunks: store.reportOf(page), last }, REPORT_TIMEOUT_MS);
+    }
+  }
+
+  private async beat(): Promise<void> {
+    const { store, clock, leases, tokens, masterClock } = this.parts;
+    const space = await store.space();
+    const changed = store.takeChanges(LIMITS.chunkReportPageMax);
+    const sentMs = clock.monotonicMs();
+    let reply: Reply<'heartbeat'>;
+    try {
+      reply = await this.call(
+        'heartbeat',
+        {
+          ...this.me(),
+          space,
+          leases: this.leaseReport(),
+          changed: changed.map(chunk => chunk.report()),
+          reads: store.takeReads(),
+          failedDisks: this.parts.failedDisks(),
+        },
+        HEARTBEAT_TIMEOUT_MS,
+      );
+    } catch (error) {
+      for (const chunk of changed) store.noteChange(chunk);
+      throw error;
+    }
+    masterClock.heard(reply.masterNowMs);
+    tokens.useKeys(reply.keys);
+    if (!reply.registered) {
+      this.isRegistered = false;
+      throw new GfsError('SESSION_EXPIRED', 'the master does not know this server (any more)');
+    }
+    for (const { handle, version } of reply.extended) leases.extend(handle, version, sentMs + leases.leaseMs);
+    await store.dropTombstones(tokens.oldestKeyId, masterClock.nowMs());
+  }
+
+  private leaseReport(): Request<'heartbeat'>['leases'] {
+    const { leases } = this.parts;
+    return leases
+      .all()
+      .filter(lease => lease.state === 'held')
+      .slice(0, BOUNDS.leasesReportedMax)
+      .map(lease => ({
+        handle: lease.chunk.handle,
+        version: lease.version,
+        committedBytes: lease.committedBytes,
+        active: leases.isActive(lease),
+      }));
+  }
+
+  private me(): { server: ServerIdentity['server']; epoch: number } {
+    const { server, epoch } = this.parts.identity;
+    return { server, epoch };
+  }
+
+  private async call<K extends Kind>(kind: K, request: Request<K>, timeoutMs: number): Promise<Reply<K>> {
+    const { peers, settings } = this.parts;
+    const { body } = await peers.get(settings.master ?? '').call(kind, request, { timeoutMs });
+    return body;
+  }
+}

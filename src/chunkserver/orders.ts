@@ -1,0 +1,198 @@
+// What the master orders about one replica: grant, adopt, fence, fix, delete, and its questions (DESIGN 4, fine print). What ends or changes
+// appends takes effect in the turn an order arrives; the slow rest runs one order after another per chunk, and judges anew after every wait.
+import type { Logger } from '../lib/logger.js';
+import { Serial } from '../lib/serial.js';
+import { GfsError } from '../protocol/errors.js';
+import type { ChunkHandle } from '../protocol/ids.js';
+import type { Reply } from '../protocol/messages.js';
+import type { ChainServer } from './chain.js';
+import type { Chunk } from './chunk.js';
+import type { ChunkStore } from './chunk-store.js';
+import type { LeaseHolder } from './lease-holder.js';
+import type { MasterClock } from './master-clock.js';
+import type { TokenGate } from './token-gate.js';
+
+export interface OrderParts {
+  me: ChainServer;
+  logger: Logger;
+  clock: { monotonicMs(): number };
+  masterClock: MasterClock;
+  tokens: TokenGate;
+  store: ChunkStore;
+  leases: LeaseHolder;
+}
+
+export class Orders {
+  /** One slow order at a time for each chunk; copying takes part. */
+  readonly serial = new Serial<ChunkHandle>();
+
+  constructor(private readonly parts: OrderParts) {}
+
+  async grant(handle: ChunkHandle, version: number): Promise<Reply<'grant'>> {
+    const { me, store, leases } = this.parts;
+    const chunk = store.get(handle);
+    if (!chunk) return { exists: false, lengthBytes: 0, suspect: false, epoch: me.epoch };
+    if (!chunk.exists || chunk.state !== 'open' || chunk.version >= version) throw superseded(chunk);
+    if (chunk.corrupt) throw new GfsError('CORRUPT', `chunk ${handle} is corrupt here`);
+    chunk.version = version;
+    leases.drop(handle);
+    return this.serial.run(handle, async () => {
+      await this.settle(chunk);
+      if (chunk.version !== version || chunk.state !== 'open') throw superseded(chunk);
+      await store.commit(chunk, { sync: true });
+      store.activate(chunk, { isNew: chunk.writtenBytes === 0 });
+      await store.loadWriters(chunk);
+      if (chunk.version !== version || chunk.state !== 'open') throw superseded(chunk);
+      return { exists: true, lengthBytes: chunk.writtenBytes, suspect: chunk.suspect, epoch: me.epoch };
+    });
+  }
+
+  adopt(handle: ChunkHandle, terms: { version: number; lengthBytes: number; leaseMs: number }): void {
+    const { store, leases, clock } = this.parts;
+    const chunk = store.existing(handle);
+    if (!chunk) throw new GfsError('NO_CHUNK', `there is no chunk ${handle} here`);
+    if (chunk.state !== 'open' || chunk.version !== terms.version) throw superseded(chunk);
+    const untilMs = clock.monotonicMs() + terms.leaseMs;
+    const lease = leases.find(handle, terms.version);
+    if (lease) {
+      leases.extend(handle, terms.version, untilMs);
+      return;
+    }
+    if (chunk.endBytes !== terms.lengthBytes || chunk.returnedVersion === terms.version) throw superseded(chunk);
+    leases.begin(chunk, { untilMs, committedBytes: terms.lengthBytes });
+  }
+
+  async fence(handle: ChunkHandle, version: number): Promise<Reply<'fence'>> {
+    const { me, store, logger } = this.parts;
+    const chunk = store.get(handle) ?? this.buried(handle);
+    if (chunk.state === 'sealed')
+      return { exists: true, lengthBytes: chunk.writtenBytes, suspect: false, epoch: me.epoch, fixed: true };
+    if (chunk.fencedVersion >= version || chunk.version > version) throw superseded(chunk);
+    this.stopAppends(chunk, version);
+    logger.info({ handle, version, exists: chunk.exists }, 'a chunk is fenced');
+    return this.serial.run(handle, async () => {
+      await this.settle(chunk);
+      if (chunk.state === 'fenced') chunk.settled = true;
+      await store.commit(chunk, { sync: true });
+      if (chunk.fencedVersion !== version || chunk.gone) throw superseded(chunk);
+      store.noteChange(chunk);
+      const { tombstone } = chunk;
+      if (tombstone) return { exists: false, lengthBytes: 0, suspect: false, epoch: tombstone.epoch, fixed: false };
+      const fixed = chunk.state === 'sealed';
+      return { exists: true, lengthBytes: chunk.writtenBytes, suspect: chunk.suspect, epoch: me.epoch, fixed };
+    });
+  }
+
+  fix(handle: ChunkHandle, version: number, lengthBytes: number): Promise<Reply<'fix'>> {
+    return this.serial.run(handle, async () => {
+      const { store, me } = this.parts;
+      let chunk = store.get(handle);
+      if (!chunk) {
+        if (lengthBytes > 0) return { short: true, lengthBytes: 0 };
+        chunk = store.create(handle, me.epoch);
+      }
+      if (chunk.version > version) throw superseded(chunk);
+      if (chunk.state === 'sealed') {
+        if (chunk.writtenBytes !== lengthBytes && !chunk.corrupt) throw superseded(chunk);
+        if (chunk.corrupt) return { short: true, lengthBytes: chunk.writtenBytes };
+      } else {
+        this.stopAppends(chunk, version);
+        await this.settle(chunk);
+        if (chunk.version !== version || chunk.gone) throw superseded(chunk);
+        if (chunk.tombstone && lengthBytes === 0) store.unbury(chunk);
+        if (chunk.tombstone) return { short: true, lengthBytes: 0 };
+      }
+      if (chunk.corrupt || chunk.writtenBytes < lengthBytes) {
+        await store.commit(chunk, { sync: true });
+        return { short: true, lengthBytes: chunk.writtenBytes };
+      }
+      await this.seal(chunk, version, lengthBytes);
+      return { short: false, lengthBytes };
+    });
+  }
+
+  /** The replica holds all `lengthBytes` of the sealed chunk, or more: it is sealed at that, durably. */
+  async seal(chunk: Chunk, version: number, lengthBytes: number): Promise<void> {
+    const { store, logger } = this.parts;
+    await store.cut(chunk, lengthBytes, () => {
+      chunk.version = version;
+      chunk.fencedVersion = version;
+      chunk.moveTo('sealed');
+      chunk.settled = true;
+      chunk.suspect = false;
+    });
+    store.noteChange(chunk);
+    logger.debug({ handle: chunk.handle, version, lengthBytes }, 'a chunk is sealed');
+  }
+
+  async deleteChunk(handle: ChunkHandle, version: number): Promise<void> {
+    await this.serial.run(handle, async () => {
+      const { store, me, masterClock, tokens, logger } = this.parts;
+      const chunk = store.get(handle);
+      if (!chunk?.exists) return;
+      if (chunk.version > version) throw superseded(chunk);
+      this.stopAppends(chunk, version);
+      await chunk.queue?.idle();
+      if (chunk.failure) throw chunk.failure;
+      if (chunk.version !== version) throw superseded(chunk);
+      // Without a trace, a late first append under a token of this epoch would begin the chunk anew.
+      const tombstone = chunk.createdEpoch === me.epoch;
+      if (tombstone) store.bury(chunk, { epoch: me.epoch, keyId: tokens.newestKeyId, atMs: masterClock.nowMs() });
+      await store.remove(chunk, { tombstone });
+      logger.info({ handle, version }, 'a replica is deleted');
+    });
+  }
+
+  /** Offset at which an append stands in a chunk sealed at `lengthBytes`, or undefined. Throws NO_CHUNK. */
+  findAppend(query: {
+    handle: ChunkHandle;
+    lengthBytes: number;
+    writer: string;
+    sequence: number;
+  }): number | undefined {
+    const chunk = this.parts.store.existing(query.handle);
+    if (chunk?.state !== 'sealed' || chunk.writtenBytes !== query.lengthBytes)
+      throw new GfsError('NO_CHUNK', `chunk ${query.handle} is not sealed at ${query.lengthBytes} here`);
+    const row = chunk.disk.index.writer(chunk.handle, query.writer);
+    const entry = row?.appends.find(
+      ({ sequence, offset, lengthBytes }) => sequence === query.sequence && offset + lengthBytes <= query.lengthBytes,
+    );
+    return entry?.offset;
+  }
+
+  inspect(handle: ChunkHandle): Reply<'inspectChunk'> {
+    const chunk = this.parts.store.existing(handle);
+    if (!chunk) return { exists: false, path: '' };
+    return { exists: true, report: chunk.report(), path: chunk.disk.pathOf(handle) };
+  }
+
+  /** From this turn on nothing is appended or acknowledged. */
+  stopAppends(chunk: Chunk, version: number): void {
+    this.parts.leases.drop(chunk.handle);
+    chunk.moveTo('fenced');
+    chunk.fencedVersion = Math.max(chunk.fencedVersion, version);
+    chunk.version = Math.max(chunk.version, version);
+  }
+
+  /** Appends in work are in the file or have failed, and all bytes are on the disk. */
+  private async settle(chunk: Chunk): Promise<void> {
+    await chunk.queue?.idle();
+    if (chunk.failure) throw chunk.failure;
+    await this.parts.store.sync(chunk, chunk.writtenBytes);
+  }
+
+  /** A record that there is no such chunk here, nor will be (rule 4). */
+  private buried(handle: ChunkHandle): Chunk {
+    const { store, me, tokens, masterClock } = this.parts;
+    const chunk = store.create(handle, me.epoch);
+    store.bury(chunk, { epoch: me.epoch, keyId: tokens.newestKeyId, atMs: masterClock.nowMs() });
+    return chunk;
+  }
+}
+
+function superseded(chunk: Chunk): GfsError {
+  return new GfsError(
+    'SUPERSEDED',
+    `chunk ${chunk.handle} is ${chunk.state} in version ${chunk.version} with ${chunk.writtenBytes} bytes here`,
+  );
+}

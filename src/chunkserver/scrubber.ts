@@ -1,0 +1,87 @@
+// Reads every stored byte once in a while and checks it, slowly and one piece at a time, so that rot is found while there are good copies
+// (paper, §5.2). It repairs nothing: a corrupt replica is marked, and the master replaces it.
+import type { Clock } from '../lib/clock.js';
+import type { Logger } from '../lib/logger.js';
+import { hasCode } from '../protocol/errors.js';
+import type { ChunkHandle } from '../protocol/ids.js';
+import type { Chunk } from './chunk.js';
+import type { ChunkStore } from './chunk-store.js';
+import type { Pause } from './pause.js';
+import { BOUNDS } from './settings.js';
+
+/** A round is never faster than this, however little there is to read. */
+const ROUND_MS_MIN = 1_000;
+/** A chunk that was appended to this lately is left for the next round. */
+const QUIET_MS = 5_000;
+
+export class Scrubber {
+  /** Of the round that is going on. */
+  checkedBytes = 0;
+  roundsDone = 0;
+  private stopped = false;
+
+  constructor(
+    private readonly store: ChunkStore,
+    private readonly clock: Clock,
+    private readonly logger: Logger,
+    private readonly pause: Pause,
+    private readonly periodMs: number,
+  ) {}
+
+  /** Scrubs until stop() is called; never rejects. */
+  async run(): Promise<void> {
+    if (this.periodMs === 0) return;
+    while (!this.stopped) await this.round();
+  }
+
+  stop(): void {
+    this.stopped = true;
+  }
+
+  private async round(): Promise<void> {
+    const beganMs = this.clock.monotonicMs();
+    const handles: ChunkHandle[] = [];
+    let totalBytes = 0;
+    for (const chunk of this.store.all()) {
+      handles.push(chunk.handle);
+      totalBytes += chunk.recordedBytes;
+    }
+    this.checkedBytes = 0;
+    const msPerByte = this.periodMs / Math.max(totalBytes, 1);
+    for (const handle of handles) {
+      const chunk = this.store.existing(handle);
+      if (chunk && this.isDue(chunk)) await this.check(chunk, msPerByte);
+      if (this.stopped) return;
+    }
+    this.roundsDone++;
+    if (totalBytes > 0)
+      this.logger.info(
+        { checkedBytes: this.checkedBytes, ms: this.clock.monotonicMs() - beganMs },
+        'scrubbed all chunks',
+      );
+    const leftMs = beganMs + Math.max(this.periodMs, ROUND_MS_MIN) - this.clock.monotonicMs();
+    await this.pause.sleep(Math.max(leftMs, ROUND_MS_MIN / 10));
+  }
+
+  private isDue(chunk: Chunk): boolean {
+    const isQuiet = chunk.state !== 'open' || this.clock.monotonicMs() - chunk.lastUseMs > QUIET_MS;
+    return isQuiet && chunk.isIdle && !chunk.corrupt && !chunk.failure;
+  }
+
+  private async check(chunk: Chunk, msPerByte: number): Promise<void> {
+    for (let offset = 0; offset < chunk.recordedBytes && !this.stopped; offset += BOUNDS.pieceBytes) {
+      const lengthBytes = Math.min(BOUNDS.pieceBytes, chunk.recordedBytes - offset);
+      try {
+        await this.store.reader.read(chunk, offset, lengthBytes);
+      } catch (error) {
+        // CORRUPT is marked and reported by the reader; a chunk that was cut or deleted meanwhile is seen again in the next round.
+        if (!hasCode(error, 'CORRUPT', 'NO_CHUNK'))
+          this.logger.warn({ handle: chunk.handle, reason: (error as Error).message }, 'a chunk could not be scrubbed');
+        return;
+      }
+      this.checkedBytes += lengthBytes;
+      await this.pause.sleep(lengthBytes * msPerByte);
+      if (chunk.gone || chunk.corrupt) return;
+    }
+  }
+}

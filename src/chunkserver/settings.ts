@@ -1,0 +1,77 @@
+// Everything about a chunkserver that can be set: name, unit, default, bounds and reason in one table; and the bounds of its tables and
+// queues. What belongs to the whole cluster (chunk size, lease time) comes from the master when it registers.
+import { countSetting, duration, type SettingValues, sizeSetting, textSetting } from '../lib/settings.js';
+
+const MiB = 1024 * 1024;
+
+export const CHUNKSERVER_SETTINGS = {
+  master: textSetting('127.0.0.1:9400', 'address of the master', 'HOST:PORT'),
+  listen: textSetting('127.0.0.1:9411', 'address to serve on', 'HOST:PORT'),
+  advertise: textSetting(
+    undefined,
+    'address that others reach this server at, when it is not the one listened on',
+    'HOST:PORT',
+  ),
+  location: textSetting('', 'place of this server, such as /az/pod/rack/host; near and far are told from it', 'PATH'),
+  heartbeat: duration(1_000, 'how often the master hears of this server', { min: 20, max: 60_000 }),
+  leaseIdle: duration(
+    5_000,
+    'a lease without appends for this long is given back (never more than a third of a lease)',
+    {
+      min: 10,
+    },
+  ),
+  chainTimeout: duration(3_000, 'how long a replica of the chain may take before the chunk is given up', {
+    min: 50,
+    max: 300_000,
+  }),
+  scrubPeriod: duration(86_400_000, 'every stored byte is read and checked once in this time; 0 never'),
+  copyRate: sizeSetting(0, 'bytes a second that one copy of a chunk may take; 0 without limit'),
+  reserve: sizeSetting(16 * MiB, 'space that appends leave free on each disk'),
+  inFlight: sizeSetting(256 * MiB, 'bytes of appends in work; more are refused until some are done', { min: 1 * MiB }),
+  openFiles: countSetting(512, 'chunk files held open', { min: 8, max: 100_000 }),
+  connections: countSetting(4_096, 'connections served at once', { min: 8, max: 1_000_000 }),
+  idleTimeout: duration(600_000, 'a connection that was silent this long is closed', { min: 1_000 }),
+};
+
+export type ChunkserverSettings = SettingValues<typeof CHUNKSERVER_SETTINGS> & {
+  /** Data directories, one a disk; the first holds the server's identity. */
+  data: readonly string[];
+  /** Shared by all processes of the cluster, where it has one. */
+  secret?: Buffer | undefined;
+};
+
+/** Bounds of the chunkserver's tables, queues and loops. */
+export const BOUNDS = {
+  /** One write to a chunk file takes queued appends up to about this many bytes. */
+  writeBytesMax: 8 * MiB,
+  /** Replicated bytes in work, as a multiple of the setting inFlight: the primaries have bounds of their own. */
+  replicateFactor: 4,
+  /** Pushed bytes that wait for their append: of one connection, and of all. */
+  stagedBytesPerConnectionMax: 128 * MiB,
+  stagedBytesMax: 512 * MiB,
+  pushesPerConnectionMax: 4_096,
+  /** Pushed bytes whose append did not come for this long are dropped. */
+  stagedMs: 30_000,
+  /** Bytes queued to the next replica above which pushed parts are not sent ahead any more. */
+  forwardQueuedBytesMax: 64 * MiB,
+  /** Added to the chain timeout for each replica behind the next, so that the nearest one to a failure reports it. */
+  hopMs: 500,
+  /** Pages of checksums kept in memory (each 64 blocks, 256 bytes). */
+  checksumPagesMax: 32_768,
+  /** An open chunk that nobody appended to for this long forgets its queue and its writers in memory. */
+  activeIdleMs: 120_000,
+  housekeepingMs: 10_000,
+  /** Young tombstones are kept so long, and in any case until all token keys of their time are gone. */
+  tombstoneMs: 86_400_000,
+  /** Chunks verified at once at a start. */
+  startChecksMax: 8,
+  /** Bytes that a copy or the scrubber reads at a time. */
+  pieceBytes: 1 * MiB,
+  /** Chunks whose reads are told in a heartbeat. */
+  readsReportedMax: 256,
+  leasesReportedMax: 65_536,
+  /** A clean stop gives leases back and syncs for this long at most, each. */
+  stopLeasesMs: 800,
+  stopSyncMs: 800,
+} as const;

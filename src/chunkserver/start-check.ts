@@ -1,0 +1,157 @@
+// What a start finds in one data directory, and what it does about it: torn tails are cut off, files and records compared, and after a loss of
+// power open chunks are verified and become suspect (DESIGN 4). It deletes no bytes that a record speaks of.
+import { crc32 } from '../lib/checksum.js';
+import type { Platform } from '../lib/platform.js';
+import type { ChunkHandle } from '../protocol/ids.js';
+import { LIMITS } from '../protocol/limits.js';
+import { Chunk } from './chunk.js';
+import type { ChunkStore } from './chunk-store.js';
+import type { DataDirectory } from './data-directory.js';
+import { BOUNDS } from './settings.js';
+
+const BLOCK = LIMITS.blockBytes;
+
+export class StartCheck {
+  constructor(
+    private readonly platform: Platform,
+    private readonly store: ChunkStore,
+    private readonly disk: DataDirectory,
+  ) {}
+
+  /**
+   * Whether unsynced batches of this directory may be lost: it was not stopped cleanly, and the machine remembers a later batch than the
+   * index holds, or nothing at all. To be asked before this process writes to it.
+   */
+  static wasLossy(disk: DataDirectory, platform: Platform): boolean {
+    if (!disk.identity || disk.identity.clean) return false;
+    const remembered = platform.witness.recall(disk.name);
+    return remembered === undefined || remembered > disk.index.counter();
+  }
+
+  /** Loads all records into the store. Rejects with WRONG_DATA when the index cannot be read. */
+  async run(options: { lossy: boolean }): Promise<void> {
+    const { disk, store } = this;
+    const doubtful: Chunk[] = [];
+    for await (const [handle, record] of disk.index.records()) {
+      const twin = store.get(handle);
+      if (twin) {
+        this.platform.logger.error(
+          { handle, disk: disk.path, other: twin.disk.path },
+          'a chunk is on two disks of this server; the second one is ignored',
+        );
+        continue;
+      }
+      const chunk = new Chunk(handle, disk);
+      chunk.restore(record);
+      store.adopt(chunk);
+      if (chunk.exists && chunk.state !== 'sealed' && !chunk.settled) doubtful.push(chunk);
+    }
+    const files = await this.checkFiles(options);
+    await this.each(doubtful, chunk => this.checkOpen(chunk, { ...options, hasFile: files.has(chunk.handle) }));
+  }
+
+  /** Finds replicas without a file, and files without a replica. */
+  private async checkFiles(options: { lossy: boolean }): Promise<Set<ChunkHandle>> {
+    const { disk, store, platform } = this;
+    const { handles, strangers } = await disk.listFiles();
+    if (strangers.length > 0)
+      platform.logger.warn(
+        { disk: disk.path, count: strangers.length, first: strangers[0] },
+        'files that are no chunks',
+      );
+    for (const chunk of store.all()) {
+      if (chunk.disk !== disk || handles.has(chunk.handle) || chunk.writtenBytes === 0) continue;
+      if (chunk.state === 'sealed' || chunk.settled) store.markCorrupt(chunk, 'its file is missing');
+    }
+    for (const handle of handles) {
+      const chunk = store.get(handle);
+      if (chunk?.disk === disk && chunk.exists) continue;
+      await this.discard(handle, options);
+    }
+    return handles;
+  }
+
+  /** A file that no record speaks of: a first append that was never acknowledged, or one whose record was lost with the power. */
+  private async discard(handle: ChunkHandle, options: { lossy: boolean }): Promise<void> {
+    const { disk, platform } = this;
+    const path = disk.pathOf(handle);
+    if (!options.lossy) {
+      await platform.disk.remove(path);
+      platform.logger.info({ handle, path }, 'removed the file of a chunk that is not in the index');
+      return;
+    }
+    await platform.disk.makeDirectory(`${disk.path}/orphans`);
+    await platform.disk.rename(path, `${disk.path}/orphans/${path.slice(path.lastIndexOf('/') + 1)}`);
+    platform.logger.warn({ handle, path }, 'set aside the file of a chunk that is not in the index (power was lost)');
+  }
+
+  private async checkOpen(chunk: Chunk, options: { lossy: boolean; hasFile: boolean }): Promise<void> {
+    const { disk } = this;
+    const recorded = chunk.writtenBytes;
+    const size = options.hasFile ? ((await this.platform.disk.sizeOf(disk.pathOf(chunk.handle))) ?? 0) : 0;
+    if (size > recorded) {
+      await disk.files.use(chunk.handle, { create: false }, file => file.truncate(recorded));
+      this.platform.logger.info({ handle: chunk.handle, from: size, to: recorded }, 'cut a torn append off');
+    }
+    if (!options.lossy && size >= recorded) return;
+    const verified = await this.verifiedLength(chunk, Math.min(size, recorded));
+    if (verified < recorded || !chunk.suspect) {
+      this.platform.logger.warn(
+        { handle: chunk.handle, version: chunk.version, recorded, verified, lossy: options.lossy },
+        'an open chunk may have lost bytes: it is suspect',
+      );
+    }
+    disk.usedBytes -= recorded - verified;
+    chunk.suspect = true;
+    chunk.setLength(verified);
+    await this.store.commit(chunk, { sync: true });
+    if (size > verified) await disk.files.use(chunk.handle, { create: false }, file => file.truncate(verified));
+  }
+
+  /** How far the file matches its checksums, cut down to the end of an append. What was synced before is not doubted beyond its size. */
+  private async verifiedLength(chunk: Chunk, size: number): Promise<number> {
+    const trusted = Math.min(chunk.syncedBytes, size);
+    let good = trusted;
+    let cut = false;
+    for (let start = Math.floor(trusted / BLOCK) * BLOCK; start < size && !cut; start += BLOCK) {
+      const recordedEnd = Math.min(chunk.writtenBytes, start + BLOCK);
+      const bytes = await this.readBlock(chunk, start, Math.min(recordedEnd, size) - start);
+      const isWhole = bytes.length === recordedEnd - start;
+      if (isWhole && crc32(bytes) === this.store.checksums.get(chunk, start / BLOCK)) good = recordedEnd;
+      else cut = true;
+    }
+    if (good === chunk.writtenBytes) return good;
+    const boundary = Math.max(trusted, await this.lastAppendEnd(chunk, good));
+    await this.recomputeLastBlock(chunk, boundary);
+    return boundary;
+  }
+
+  private async lastAppendEnd(chunk: Chunk, lengthBytes: number): Promise<number> {
+    let last = 0;
+    for (const [, row] of await this.disk.index.writers(chunk.handle)) {
+      for (const entry of row.appends) {
+        const end = entry.offset + entry.lengthBytes;
+        if (end <= lengthBytes) last = Math.max(last, end);
+      }
+    }
+    return last;
+  }
+
+  private async recomputeLastBlock(chunk: Chunk, lengthBytes: number): Promise<void> {
+    const start = Math.floor(lengthBytes / BLOCK) * BLOCK;
+    if (start === lengthBytes) return;
+    const bytes = await this.readBlock(chunk, start, lengthBytes - start);
+    this.store.checksums.set(chunk, start / BLOCK, crc32(bytes));
+  }
+
+  private readBlock(chunk: Chunk, start: number, lengthBytes: number): Promise<Buffer> {
+    return this.disk.files.use(chunk.handle, { create: false }, file => file.read(lengthBytes, start));
+  }
+
+  private async each(chunks: Chunk[], work: (chunk: Chunk) => Promise<void>): Promise<void> {
+    const worker = async (): Promise<void> => {
+      for (let chunk = chunks.pop(); chunk; chunk = chunks.pop()) await work(chunk);
+    };
+    await Promise.all(Array.from({ length: BOUNDS.startChecksMax }, worker));
+  }
+}
