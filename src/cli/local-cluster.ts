@@ -21,6 +21,8 @@ export interface LocalClusterOptions {
 }
 
 const CHUNKSERVERS = 3;
+/** Also how soon a chunkserver that was faster than the master at the start tries again. */
+const CHUNKSERVER_HEARTBEAT = '200ms';
 const READY_MS_MAX = 10_000;
 /** A process killed a moment ago may still hold its data; then starting is tried again until this has passed. */
 const START_MS_MAX = 10_000;
@@ -121,6 +123,7 @@ export class LocalCluster {
     this.master = this.child('gfs-master', 'master', ['--listen', this.address]);
     for (let number = 1; number <= CHUNKSERVERS; number++) {
       const place = ['--master', this.address, '--listen', '127.0.0.1:0', '--location', `/local/disk${number}`];
+      place.push('--heartbeat', CHUNKSERVER_HEARTBEAT);
       this.chunkservers.push(this.child('gfs-chunkserver', `chunkserver-${number}`, place));
     }
     await Promise.all([this.master, ...this.chunkservers].map(child => child.start()));
