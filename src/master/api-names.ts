@@ -11,6 +11,7 @@ import { sealTail } from './file-cuts.js';
 import { truncateFile } from './file-extents.js';
 import { sizeBytes, toAttributes } from './inodes.js';
 import { momentOf } from './master-context.js';
+import type { Moment } from './moment.js';
 import {
   createFile,
   link,
@@ -25,7 +26,7 @@ import {
 } from './namespace.js';
 import { findReply, runOnce } from './once-table.js';
 import { snapshotFile } from './snapshot.js';
-import type { Reader } from './store.js';
+import type { Change, Reader } from './store.js';
 import { getXattr, listXattrs, removeXattr, setXattr } from './xattrs.js';
 
 type NameKind =
@@ -136,6 +137,8 @@ export function nameHandlers(rooms: Rooms): Handlers<NameKind> {
     }),
 
     setAttributes: async ({ once, ...options }, call) => {
+      // Bytes appended before do not count as a change after it.
+      if (options.mtimeNs !== undefined) await views.learnLength(resolve(store, options.where, options.follow).inode);
       const { inode } = await changeOnce(rooms, once, (change, at) => {
         const changed = setAttributes(change, options, at);
         notices.inodeChanged(changed.inode, once.client);
@@ -177,34 +180,47 @@ export function nameHandlers(rooms: Rooms): Handlers<NameKind> {
 }
 
 async function create(rooms: Rooms, request: Request<'createFile'>, call: CallContext): Promise<Reply<'createFile'>> {
-  const { context, sessions, views } = rooms;
-  const { notices, safeMode } = context;
+  const { context, sessions, views, targets } = rooms;
+  const { store, notices } = context;
   const deadlineMs = deadlineOf(rooms, call);
   if (request.session !== undefined) sessions.get(request.session);
-  if (request.truncate) await sealBeforeCut(rooms, request, deadlineMs);
-  const { inode, created } = await changeOnce(rooms, request.once, (change, at) => {
-    const { file, created } = createFile(change, request, at);
-    if (!created && request.truncate && file.type === 'file' && sizeBytes(change, file) > 0)
-      truncateFile(change, file.inode, 0, at);
-    const { place } = walk(change, request.where, !request.exclusive);
-    if (created && place) {
-      notices.entryChanged({ parent: place.parent.inode, name: place.name }, request.once.client);
-      notices.inodeChanged(place.parent.inode, request.once.client);
-    } else if (request.truncate) notices.inodeChanged(file.inode, request.once.client);
-    return { inode: file.inode, created };
-  });
   return await answerDurably(rooms, async () => {
+    if (request.truncate) await sealBeforeCut(rooms, request, deadlineMs);
+    const at = momentOf(context);
+    const { inode, created } = store.change(change =>
+      runOnce(change, request.once, at.nowMs, () => createOrCut(rooms, change, request, at)),
+    );
+    // All of this in the turn of the change: an unlink that comes next finds the file open, and one batch takes file and chunk.
     if (request.session !== undefined) {
-      // In the same turn as the answer begins: an unlink that comes next finds the file open.
       sessions.openFile(request.session, inode);
       notices.sawInode(request.session, inode);
     }
+    const hasTarget = request.wantTarget && targets.prepare(inode);
     const view = await views.view(inode, deadlineMs);
-    const isEasy = request.wantTarget && !safeMode.isOn && (view.tail === undefined || view.tail.leased);
-    const target =
-      isEasy && view.attributes.type === 'file' ? await targetIfPossible(rooms, inode, deadlineMs) : undefined;
+    const target = hasTarget ? await targetIfPossible(rooms, inode, deadlineMs) : undefined;
     return { ...view, created, ...(target ? { target } : {}) };
-  });
+  }).finally(() => notices.flush());
+}
+
+/** Requires that a file to be cut has no open chunk. */
+function createOrCut(
+  { context: { notices } }: Rooms,
+  change: Change,
+  request: Request<'createFile'>,
+  at: Moment,
+): { inode: InodeId; created: boolean } {
+  const { client } = request.once;
+  const { file, created } = createFile(change, request, at);
+  const { place } = walk(change, request.where, !request.exclusive);
+  if (created && place) {
+    notices.entryChanged({ parent: place.parent.inode, name: place.name }, client);
+    notices.inodeChanged(place.parent.inode, client);
+  }
+  if (!created && request.truncate && file.type === 'file' && sizeBytes(change, file) > 0) {
+    truncateFile(change, file.inode, 0, at);
+    notices.inodeChanged(file.inode, client);
+  }
+  return { inode: file.inode, created };
 }
 
 /** An open file's tail is sealed before the change that cuts it; a repeated request finds its reply and needs none of it. */

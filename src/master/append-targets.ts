@@ -1,6 +1,6 @@
 // Answers where a file's next append goes: the open chunk under a live lease, granted, allocated or replaced as needed (DESIGN 4, Lease).
 // It also takes part in what primaries say of their leases. Data and offsets never pass here.
-import { GfsError } from '../protocol/errors.js';
+import { GfsError, hasCode } from '../protocol/errors.js';
 import type { ChunkHandle, InodeId, ServerId } from '../protocol/ids.js';
 import type { Request, WireTarget } from '../protocol/messages.js';
 import {
@@ -14,7 +14,7 @@ import {
   tailOf,
 } from './chunks.js';
 import { within } from './deadline.js';
-import { getFile } from './inodes.js';
+import { findInode, getFile } from './inodes.js';
 import type { Lease } from './lease-table.js';
 import { type MasterContext, momentOf, noteGrowth } from './master-context.js';
 import { choose } from './placement.js';
@@ -57,6 +57,22 @@ export class AppendTargets {
       const file = getFile(store, inode);
       if (file.tailHandle !== tail.handle) continue;
       return this.wireTarget(file, lease);
+    }
+  }
+
+  /** Whether a target is at hand: a new chunk is allocated, at once, where the file has none and servers allow it. Requires a file that exists. */
+  prepare(inode: InodeId): boolean {
+    const { store, safeMode, leases, time } = this.context;
+    if (safeMode.isOn) return false;
+    const file = findInode(store, inode);
+    if (file?.type !== 'file') return false;
+    if (file.tailHandle !== 0) return leases.live(file.tailHandle, time.nowMs(), this.leaseLeftMs) !== undefined;
+    try {
+      this.allocate(inode);
+      return true;
+    } catch (error) {
+      if (hasCode(error, 'TOO_FEW_SERVERS', 'NO_SPACE')) return false;
+      throw error;
     }
   }
 

@@ -1,15 +1,16 @@
 // Files as readers see them: attributes with a size that never goes back, the tail to ask for more, the extents with their current replicas
-// (I7). What a crash left unclear is settled first, by a lease or a seal; it changes nothing else.
+// (I7). What a crash left unclear is settled first, by a lease or a seal; it changes nothing else but what
+// primaries say of their lengths.
 import { asGfsError, GfsError } from '../protocol/errors.js';
 import { HOLE, type InodeId, type ServerId } from '../protocol/ids.js';
 import type { Reply, WireAttributes, WireExtent, WireTail } from '../protocol/messages.js';
 import type { AppendTargets } from './append-targets.js';
-import { findChunk, getChunk, tailOf } from './chunks.js';
+import { findChunk, getChunk, isOpen, recordCommitted, tailOf } from './chunks.js';
 import { type IndexedExtent, locateExtents } from './file-extents.js';
-import { getFile, getInode, toAttributes } from './inodes.js';
+import { findInode, getFile, getInode, toAttributes } from './inodes.js';
 import type { Lease } from './lease-table.js';
 import { isCurrent } from './locations.js';
-import type { MasterContext } from './master-context.js';
+import { type MasterContext, momentOf } from './master-context.js';
 import type { ChunkRecord, InodeRecord } from './records.js';
 
 /** How long a reader waits for locations that servers may still be reporting. */
@@ -47,16 +48,38 @@ export class FileViews {
     return toAttributes(this.context.store, record);
   }
 
+  /**
+   * Asks the primary of a file's open chunk what is committed and writes it down, so that its growth carries the time of now and not of the next
+   * heartbeat. Without an answer nothing happens; never rejects for that.
+   */
+  async learnLength(inode: InodeId): Promise<void> {
+    const { store, leases, time, orders, tokens } = this.context;
+    const record = findInode(store, inode);
+    const lease = record?.type === 'file' && record.tailHandle !== 0 && leases.live(record.tailHandle, time.nowMs());
+    if (!lease) return;
+    const token = tokens.chain('read', { ...lease, leaseUntilMs: lease.firstUntilMs });
+    const committedBytes = await orders.askLength(lease.chain[0]!.server, token);
+    const chunk = findChunk(store, lease.handle);
+    // It may have been sealed meanwhile, or leased to another primary.
+    if (committedBytes === undefined || !chunk || !isOpen(chunk) || chunk.version !== lease.version) return;
+    if (committedBytes <= chunk.lengthBytes) return;
+    store.change(change => recordCommitted(change, lease.handle, committedBytes, momentOf(this.context)));
+  }
+
   /** Extents from `fromByte` on, and the tail when they reach it. Throws STALE, IS_DIRECTORY, INVALID, UNAVAILABLE. */
   async locate(
     { inode, fromByte, limit }: { inode: InodeId; fromByte: number; limit: number },
     deadlineMs: number,
   ): Promise<Reply<'locate'>> {
     const { store } = this.context;
-    for (;;) {
+    for (let hasWaited = false; ; ) {
       const file = getFile(store, inode);
       const { extents, more } = locateExtents(store, file, { fromByte, limit });
-      if (await this.awaitLocations(extents, deadlineMs)) continue;
+      // Waiting again would help nobody: then answer what there is.
+      if (!hasWaited && (await this.awaitLocations(extents, deadlineMs))) {
+        hasWaited = true;
+        continue;
+      }
       const chunk = more ? undefined : tailOf(store, file);
       const tail = chunk && this.wireTail(file, chunk);
       if (chunk && !tail) {
@@ -166,7 +189,6 @@ export class FileViews {
     if (isOver()) return false;
     const untilMs = Math.min(deadlineMs, platform.clock.monotonicMs() + LOCATIONS_WAIT_MS);
     await servers.changed.until(isOver, untilMs);
-    // Waiting again would help nobody: answer what there is.
-    return findChunk(store, chunk.handle) === undefined || this.currentServers(chunk).length > 0;
+    return true;
   }
 }

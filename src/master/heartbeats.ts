@@ -88,7 +88,11 @@ export class Heartbeats {
     for (const { path, error } of request.failedDisks)
       if (!server.failedDisks.some(disk => disk.path === path))
         platform.logger.error({ server: server.id, path, error }, 'a disk of a chunkserver failed');
-    for (const chunk of request.changed) this.take(server, chunk);
+    for (const chunk of request.changed) {
+      // A full report that is under way began before this change.
+      this.reports.get(server.id)?.add(chunk.handle);
+      this.take(server, chunk);
+    }
     const extended = this.targets.onLeases(server.id, request.leases);
     servers.beat(server, request);
     if (wasDown) {
@@ -118,9 +122,10 @@ export class Heartbeats {
       return;
     }
     locations.report(server.id, report);
-    const needsCare =
-      report.gone || report.corrupt || (chunk.state === 'sealed' && !this.isFine(server.id, report.handle, chunk));
-    if (needsCare) this.healing.consider(report.handle);
+    const isFine = !report.gone && chunk.state === 'sealed' && this.isFine(server.id, report.handle, chunk);
+    const isSurplus = isFine && locations.get(report.handle).length > chunk.goal;
+    const isOpen = !report.gone && !report.corrupt && chunk.state === 'open';
+    if (isSurplus || !(isFine || isOpen)) this.healing.consider(report.handle);
   }
 
   private isFine(server: ServerId, handle: ChunkHandle, chunk: { version: number; lengthBytes: number }): boolean {

@@ -80,6 +80,9 @@ export class Servers {
       this.remember({ id: request.server, address: request.address, location: request.location, draining: false });
       server = this.servers.get(request.server)!;
     }
+    // Where it answers now nobody else does: orders to another server at this address would only be refused.
+    for (const other of this.servers.values())
+      if (other !== server && other.address === request.address) other.lastHeardMs = Number.NEGATIVE_INFINITY;
     server.epoch = request.epoch;
     server.address = request.address;
     server.location = request.location;
@@ -123,7 +126,9 @@ export class Servers {
     const gone = this.all().filter(server => server.state !== 'down' && now - server.lastHeardMs > this.deadAfterMs);
     for (const server of gone) {
       server.downSinceMs = now;
-      this.moveTo(server, 'down', `silent for ${Math.round((now - server.lastHeardMs) / 100) / 10} s`);
+      const isReplaced = server.lastHeardMs === Number.NEGATIVE_INFINITY;
+      const silentS = Math.round((now - server.lastHeardMs) / 100) / 10;
+      this.moveTo(server, 'down', isReplaced ? 'another chunkserver has its address' : `silent for ${silentS} s`);
     }
     return gone;
   }

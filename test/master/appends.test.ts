@@ -371,3 +371,85 @@ test('no reader sees a byte vanish: without any replica the end of a file is UNA
   t.true(part.more);
   t.is(part.tail, undefined);
 });
+
+test('DESIGN 4 the version is on disk before any server hears of it, and the length before any replica is fixed', async t => {
+  const { cluster, target, chain } = await withOpenChunk(t, [100, 100, 100]);
+  const gates: Array<() => void> = [];
+  const close = () => {
+    cluster.kv.only.gate = new Promise(resolve => gates.push(resolve));
+  };
+  close();
+  const complaint = cluster.call('complain', { handle: target.handle, version: 1 });
+  await quiet();
+  t.is(chunkOf(cluster, target.handle)?.version, 2);
+  t.deepEqual(
+    chain.map(server => server.countOf('fence')),
+    [0, 0, 0],
+  );
+
+  const release = gates[0]!;
+  close();
+  release();
+  await quiet();
+  t.deepEqual(
+    chain.map(server => [server.countOf('fence'), server.countOf('fix')]),
+    [
+      [1, 0],
+      [1, 0],
+      [1, 0],
+    ],
+  );
+
+  gates[1]!();
+  cluster.kv.only.gate = Promise.resolve();
+  await cluster.clock.run(complaint);
+  t.deepEqual(
+    chain.map(server => server.countOf('fix')),
+    [1, 1, 1],
+  );
+});
+
+test('§3.1 the version of a grant is on disk before any server hears of it', async t => {
+  const { cluster, inode, target, chain } = await withOpenChunk(t, [100, 100, 100]);
+  const returned = { server: chain[0]!.id, epoch: 1, handle: target.handle, version: 1, lengthBytes: 100 };
+  await cluster.ask('returnLease', returned);
+  let open!: () => void;
+  cluster.kv.only.gate = new Promise(resolve => {
+    open = resolve;
+  });
+
+  const asked = cluster.call('appendTarget', { inode });
+  await quiet();
+  t.is(chunkOf(cluster, target.handle)?.version, 2);
+  t.is(chain[0]!.orders.length, 0);
+  open();
+
+  t.is((await cluster.clock.run(asked)).target.version, 2);
+});
+
+test('a heartbeat that was under way when its lease came back brings no lease to life', async t => {
+  const { cluster, target, chain } = await withOpenChunk(t, [100, 100, 100]);
+  const returned = { server: chain[0]!.id, epoch: 1, handle: target.handle, version: 1, lengthBytes: 100 };
+  await cluster.ask('returnLease', returned);
+
+  const lease = { handle: target.handle, version: 1, committedBytes: 100, active: true };
+  const { extended } = await cluster.beat(chain[0]!, { leases: [lease] });
+
+  t.deepEqual(extended, []);
+  t.is(cluster.master.rooms.context.leases.size, 0);
+});
+
+test('a file keeps the time that was set although the bytes before it are heard of later', async t => {
+  const { cluster, inode, target, chain } = await withOpenChunk(t, [100, 100, 100]);
+  chain[0]!.committed.set(target.handle, 100);
+  const where = { start: inode, path: '' };
+
+  await cluster.ask('setAttributes', { once: cluster.once(), where, follow: false, mtimeNs: 5n });
+  const lease = { handle: target.handle, version: 1, committedBytes: 100, active: true };
+  await cluster.beat(chain[0]!, { leases: [lease] });
+  t.is((await cluster.ask('lookup', { where, follow: false })).attributes.mtimeNs, 5n);
+  lease.committedBytes = 101;
+  await cluster.beat(chain[0]!, { leases: [lease] });
+
+  t.true((await cluster.ask('lookup', { where, follow: false })).attributes.mtimeNs > 5n);
+});

@@ -122,6 +122,12 @@ test('FAULTS promise 8: a replica whose handle was never given out stops deletio
   t.true(report.safemode);
   t.regex(report.safemodeReason, /old copy/);
   await throwsCode(t, cluster.ask('appendTarget', { inode }), 'SAFE_MODE');
+  // Healing rests as well.
+  const { handle } = (await cluster.ask('locate', { inode, fromByte: 0, limit: 1 })).extents[0]!;
+  const bad = { handle, version: 2, lengthBytes: 100, state: 'sealed' as const, suspect: false, corrupt: true };
+  await cluster.beat(chain[1]!, { changed: [bad] });
+  await cluster.clock.advance(5_000);
+  t.is(chain[1]!.countOf('copyChunk'), 0);
 });
 
 test('FAULTS promise 8: a replica of a newer version than recorded stops deletion and appends', async t => {
@@ -363,4 +369,17 @@ test('a deleted file that a session has open stays readable', async t => {
 
   t.is(findChunk(cluster.master.rooms.context.store, handle), undefined);
   await throwsCode(t, cluster.ask('locate', { inode, fromByte: 0, limit: 1 }), 'STALE');
+});
+
+test('a chunkserver that takes the address of another one counts, the other is down at once', async t => {
+  const cluster = await FakeCluster.start(t);
+  const [old] = cluster.servers;
+  const request = { epoch: 1, clusterId: '', address: old!.address, location: '', space: old!.space };
+  old!.isReachable = false;
+
+  await cluster.ask('register', { server: 'f'.repeat(16) as FakeServer['id'], ...request });
+  await cluster.clock.advance(1_500);
+
+  const { servers } = await cluster.ask('report', {});
+  t.is(servers.find(({ id }) => id === old!.id)?.state, 'down');
 });

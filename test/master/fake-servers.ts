@@ -22,6 +22,8 @@ export class FakeServer {
   readonly chunks = new Map<ChunkHandle, FakeChunk>();
   /** Appends that findAppend knows: `${writer}:${sequence}` → offset. */
   readonly appends = new Map<string, number>();
+  /** What it says to have committed as a primary. */
+  readonly committed = new Map<ChunkHandle, number>();
   readonly orders: Array<{ kind: OrderKind; body: Record<string, unknown> }> = [];
   epoch = 1;
   isReachable = true;
@@ -66,6 +68,13 @@ export class FakeServer {
 
   countOf(kind: OrderKind): number {
     return this.orders.filter(order => order.kind === kind).length;
+  }
+
+  /** To clients' tailLength: of the only chunk that a test gave a length. */
+  tailLength(): Reply<'tailLength'> {
+    const [committedBytes] = this.committed.values();
+    if (committedBytes === undefined) throw new GfsError('FENCED');
+    return { committedBytes };
   }
 
   async answer(kind: OrderKind, body: Record<string, unknown>): Promise<unknown> {
@@ -149,6 +158,7 @@ export class FakePeers implements PeerPool {
       connectionNumber: 1,
       send: () => undefined,
       call: async <K extends Kind>(kind: K, request: Request<K>, _options: CallOptions): Promise<CallResult<K>> => {
+        if (kind === 'tailLength') return { body: server.tailLength() as Reply<K>, payload: [] };
         const body = (await server.answer(kind as OrderKind, request as Record<string, unknown>)) as Reply<K>;
         return { body, payload: [] };
       },
