@@ -1,5 +1,142 @@
-export interface Mutant { name: string }
-export const MUTANTS: Mutant[] = [];
-export function applyMutant(_name: string): void {
-  throw new Error('none yet');
+// Proof that the checkers can fail: each mutant breaks one rule of the protocol in this process, by replacing a method of a real class. Production code
+// knows nothing of them. A mutant that no seed catches is a hole in the checkers or in the workloads.
+import { Chain } from '../../src/chunkserver/chain.js';
+import { Chunk } from '../../src/chunkserver/chunk.js';
+import { ChunkIndex } from '../../src/chunkserver/chunk-index.js';
+import { LeaseHolder } from '../../src/chunkserver/lease-holder.js';
+import { Orders } from '../../src/chunkserver/orders.js';
+import { AppendQueue, type Piece } from '../../src/client/append-queue.js';
+import { assert } from '../../src/lib/assert.js';
+import { type FenceAnswer, lengthToSeal } from '../../src/master/seal-decision.js';
+import { Sealing } from '../../src/master/sealing.js';
+import { Store } from '../../src/master/store.js';
+
+export interface Mutant {
+  name: string;
+  /** The rule that it breaks. */
+  breaks: string;
+  /** Returns what mends it. */
+  apply(): () => void;
+}
+
+type AnyFunction = (this: any, ...values: any[]) => any;
+
+/** Replaces a method of a class, private or not, until the result is called. */
+function replace(owner: { prototype: object }, method: string, make: (original: AnyFunction) => AnyFunction): () => void {
+  const descriptor = Object.getOwnPropertyDescriptor(owner.prototype, method);
+  assert(typeof descriptor?.value === 'function', `there is a method ${method} to replace`);
+  Object.defineProperty(owner.prototype, method, { ...descriptor, value: make(descriptor.value as AnyFunction) });
+  return () => {
+    Object.defineProperty(owner.prototype, method, descriptor);
+  };
+}
+
+function all(...undos: Array<() => void>): () => void {
+  return () => {
+    for (const undo of undos) undo();
+  };
+}
+
+/** A doubt that is forgotten as soon as the file has moved on: nobody can list it. */
+class ForgottenDoubts<K, V> extends Map<K, V> {
+  override keys(): MapIterator<K> {
+    return new Map<K, V>().keys();
+  }
+
+  override values(): MapIterator<V> {
+    return new Map<K, V>().values();
+  }
+}
+
+const decideWith = (decide: (chunk: Parameters<typeof lengthToSeal>[0], answers: readonly FenceAnswer[]) => number | undefined) =>
+  replace(Sealing, 'decide', () => (chunk, answers) => decide(chunk, answers));
+
+export const MUTANTS: readonly Mutant[] = [
+  {
+    name: 'no-fencing',
+    breaks: 'I4: a chunk that was fenced or leased anew takes no appends of an older version',
+    apply: () =>
+      all(
+        replace(Chunk, 'takes', () => function (this: Chunk) { return this.exists && this.state !== 'sealed'; }),
+        replace(LeaseHolder, 'drop', () => () => undefined),
+      ),
+  },
+  {
+    name: 'ack-early',
+    breaks: 'I2: an append is acknowledged when every replica of the chain holds it',
+    apply: () =>
+      replace(Chain, 'forward', forward => function (this: unknown, ...values) {
+        forward.apply(this, values).catch(() => undefined);
+        return Promise.resolve();
+      }),
+  },
+  {
+    name: 'seal-shortest',
+    breaks: 'I5: a chunk is sealed at the longest trustworthy length',
+    apply: () =>
+      decideWith((chunk, answers) => {
+        const longest = lengthToSeal(chunk, answers);
+        if (longest === undefined) return undefined;
+        return Math.max(chunk.lengthBytes, Math.min(...answers.map(answer => (answer.exists ? answer.lengthBytes : 0))));
+      }),
+  },
+  {
+    name: 'forget-writers',
+    breaks: 'I3: the table of writers outlives the process',
+    apply: () =>
+      all(
+        replace(ChunkIndex, 'writer', () => () => undefined),
+        replace(ChunkIndex, 'writers', () => async () => []),
+      ),
+  },
+  {
+    name: 'ignore-expiry',
+    breaks: 'a primary refuses appends after its lease ran out',
+    apply: () => replace(LeaseHolder, 'isOver', () => () => false),
+  },
+  {
+    name: 'trust-suspect',
+    breaks: 'a replica that may have lost bytes with the power never decides a seal alone',
+    apply: () => decideWith((chunk, answers) => lengthToSeal(chunk, answers.map(answer => ({ ...answer, suspect: false })))),
+  },
+  {
+    name: 'reply-early',
+    breaks: 'I6: a reply of the master waits until the state it shows is on disk',
+    apply: () => replace(Store, 'durable', () => () => Promise.resolve()),
+  },
+  {
+    name: 'no-tombstone',
+    breaks: 'rule 4: a fence is recorded also where there is no such chunk',
+    apply: () =>
+      replace(Orders, 'fence', fence => function (this: any, handle, version) {
+        const { store, me } = this.parts;
+        if (store.get(handle)) return fence.call(this, handle, version);
+        return Promise.resolve({ exists: false, lengthBytes: 0, suspect: false, epoch: me.epoch, fixed: false });
+      }),
+  },
+  {
+    name: 'old-epoch',
+    breaks: 'rule 2: a server refuses tokens from before its last start',
+    apply: () =>
+      replace(Chain, 'checkPlace', checkPlace => function (this: unknown, token, position, me) {
+        checkPlace.call(this, { ...token, chain: token.chain.map((member: object) => ({ ...member, epoch: me.epoch })) }, position, me);
+      }),
+  },
+  {
+    name: 'no-resolve',
+    breaks: 'rule 5: an append goes to another chunk only when it certainly does not stand in the last one',
+    apply: () =>
+      replace(AppendQueue, 'cut', cut => function (this: unknown, ...values) {
+        const piece: Piece = cut.apply(this, values);
+        Object.assign(piece, { maybe: new ForgottenDoubts() });
+        return piece;
+      }),
+  },
+];
+
+/** Breaks the rule of this mutant in this process; returns what mends it. */
+export function applyMutant(name: string): () => void {
+  const mutant = MUTANTS.find(candidate => candidate.name === name);
+  assert(mutant, `there is a mutant ${name}`);
+  return mutant.apply();
 }

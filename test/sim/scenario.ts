@@ -41,11 +41,11 @@ const TIMES = {
   /** The cluster and its clients are up by then. */
   startMs: 10_000,
   /** Faults come for between these. */
-  faultsMs: [5_000, 12_000],
+  faultsMs: [4_000, 9_000],
   /** After the last fault appends succeed again within this. */
   recoveryMs: 8_000,
   /** Work goes on for so long after that. */
-  calmMs: 2_000,
+  calmMs: 1_500,
   /** The last reads succeed within this. */
   finalMs: 40_000,
 } as const;

@@ -11,7 +11,7 @@ import type { Workload } from './workload.js';
 /** For each client, what it does. */
 export function chooseWorkloads(random: SimRandom, clients: number): Workload[][] {
   const paths = ['shared-1', 'shared-2'].slice(0, 1 + random.int(2));
-  const pauseMs = [15, 40, 120][random.int(3)]!;
+  const pauseMs = [50, 120, 300][random.int(3)]!;
   return Array.from({ length: clients }, (_, client) => {
     const mine: Workload[] = [];
     const inFlight = random.chance(0.5) ? 1 : 2 + random.int(10);

@@ -19,7 +19,7 @@ export class StreamWriters implements Workload {
     let end: number | undefined = 0;
     while (!actor.isOver() && (end ?? 0) < 200_000) {
       end = end === undefined ? await this.findEnd(actor, file) : await this.writeOne(actor, file, stream, end);
-      await actor.sleep(actor.random.between(0, 150));
+      await actor.sleep(actor.random.between(0, 600));
     }
     await actor.attempt(() => actor.name('close a stream', () => file.close({ durable: actor.random.chance(0.5) })));
   }
