@@ -6,7 +6,7 @@ import { deferred } from '../lib/deferred.js';
 import type { Logger } from '../lib/logger.js';
 import type { Platform } from '../lib/platform.js';
 import type { Address } from '../lib/transport.js';
-import { asGfsError, GfsError, hasCode } from '../protocol/errors.js';
+import { asGfsError, hasCode } from '../protocol/errors.js';
 import type { ServerId } from '../protocol/ids.js';
 import type { ChunkserverKind } from '../protocol/messages.js';
 import { RpcPeers } from '../rpc/peer.js';
@@ -48,9 +48,6 @@ interface Running {
 }
 
 export class Chunkserver {
-  /** Rejects when this server cannot go on: the master is of another cluster. Otherwise settles when it has stopped. */
-  readonly ended: Promise<void>;
-  private readonly end = deferred<void>();
   private readonly logger: Logger;
   private readonly disks: DataDirectory[] = [];
   /** Directories that could not be opened at the start. */
@@ -64,9 +61,6 @@ export class Chunkserver {
     private readonly settings: ChunkserverSettings,
   ) {
     this.logger = platform.logger;
-    this.ended = this.end.promise;
-    // Not everybody listens.
-    this.ended.catch(() => undefined);
   }
 
   /**
@@ -91,7 +85,7 @@ export class Chunkserver {
 
   /** Gives leases back, ends calls, syncs, closes. May be called again; settles when all is closed. */
   stop(): Promise<void> {
-    this.stopping ??= this.shutDown().finally(() => this.end.resolve());
+    this.stopping ??= this.shutDown();
     return this.stopping;
   }
 
@@ -215,10 +209,9 @@ export class Chunkserver {
   }
 
   private giveUp(error: unknown): void {
-    const { code, message } = asGfsError(error);
-    this.logger.error({ code, reason: message }, 'this chunkserver cannot go on');
-    this.end.reject(error instanceof Error ? error : new GfsError('FAILED', message));
-    void this.stop();
+    const failure = asGfsError(error);
+    this.logger.error({ code: failure.code, reason: failure.message }, 'this chunkserver cannot go on');
+    this.settings.onFailure?.(failure);
   }
 
   private async shutDown(): Promise<void> {

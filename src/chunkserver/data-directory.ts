@@ -1,5 +1,6 @@
 // One data directory, which stands for one disk: its index, its chunk files, its space and whether it has failed. It takes only its own
 // chunks down with it. Whose chunk is where is known by chunk-store; what a start finds is judged by start-check.
+import { dirname } from 'node:path';
 import type { DiskSpace } from '../lib/disk.js';
 import type { Kv } from '../lib/kv.js';
 import type { Platform } from '../lib/platform.js';
@@ -42,6 +43,7 @@ export class DataDirectory {
       await platform.disk.makeDirectory(path);
       const kv = (await openIndex(path, platform, false)) ?? (await makeIndex(path, platform));
       const directory = new DataDirectory(path, new ChunkIndex(kv), platform, openFilesMax);
+      if (!directory.index.identity()) await makeDurable(path, platform);
       directory.identity = directory.index.identity();
       await directory.makeFolders();
       directory.space = await platform.disk.space(path);
@@ -145,6 +147,23 @@ export class DataDirectory {
 /** The folder of a chunk is named by the last two digits of its handle, which spread evenly. */
 function folderName(index: number): string {
   return index.toString(16).padStart(2, '0');
+}
+
+/** The names of a fresh data directory and of whatever was made above it reach the disk: chunks below would be lost with them. */
+async function makeDurable(path: string, platform: Platform): Promise<void> {
+  for (let below = path, above = dirname(path); above !== below; below = above, above = dirname(above)) {
+    try {
+      await platform.disk.syncDirectory(above);
+    } catch (error) {
+      // Nothing was made in a directory that this user may not even open.
+      if (isErrno(error, 'EACCES', 'EPERM')) return;
+      throw error;
+    }
+  }
+}
+
+function isErrno(error: unknown, ...codes: string[]): boolean {
+  return codes.includes((error as { code?: string }).code ?? '');
 }
 
 async function openIndex(path: string, platform: Platform, create: boolean): Promise<Kv | undefined> {

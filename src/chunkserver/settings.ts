@@ -1,6 +1,7 @@
 // Everything about a chunkserver that can be set: name, unit, default, bounds and reason in one table; and the bounds of its tables and
 // queues. What belongs to the whole cluster (chunk size, lease time) comes from the master when it registers.
 import { countSetting, duration, type SettingValues, sizeSetting, textSetting } from '../lib/settings.js';
+import type { GfsError } from '../protocol/errors.js';
 
 const MiB = 1024 * 1024;
 
@@ -39,6 +40,8 @@ export type ChunkserverSettings = SettingValues<typeof CHUNKSERVER_SETTINGS> & {
   data: readonly string[];
   /** Shared by all processes of the cluster, where it has one. */
   secret?: Buffer | undefined;
+  /** Called once when this server cannot go on after it had started, as when the master is of another cluster; the owner stops it. */
+  onFailure?: (error: GfsError) => void;
 };
 
 /** Bounds of the chunkserver's tables, queues and loops. */
