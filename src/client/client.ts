@@ -57,8 +57,6 @@ export class GfsFileSystemClient implements FileSystemClient {
   readonly #locks: Locks;
   readonly #fileParts: Omit<OpenFileParts, 'recordBytesMax'>;
   readonly #openFiles = new Set<GfsOpenFile>();
-  /** Files being closed at the master. */
-  readonly #goodbyes = new Set<Promise<void>>();
   #closing: Promise<void> | undefined;
 
   /** Settles with a client that has a session. Rejects with UNREACHABLE or TIMED_OUT when the master does not answer within connectTimeoutMs. */
@@ -282,10 +280,6 @@ export class GfsFileSystemClient implements FileSystemClient {
 
   async #close(): Promise<void> {
     await Promise.allSettled([...this.#openFiles].map(file => file.close()));
-    if (this.#openFiles.size === 0 && this.#goodbyes.size > 0) {
-      // The end of the session closes them as well: no need to wait for each.
-      void Promise.allSettled([...this.#goodbyes]);
-    }
     await this.#session.close();
     this.#link.close();
     await this.#parts.peers.close();
@@ -315,8 +309,8 @@ export class GfsFileSystemClient implements FileSystemClient {
     const wasOpen = this.#openFiles.delete(file);
     assert(wasOpen, 'a file is closed once');
     this.#inodes.release(file.state);
-    const goodbye = this.#session.closeFile(file.inode).finally(() => this.#goodbyes.delete(goodbye));
-    this.#goodbyes.add(goodbye);
+    // Nobody waits for it: when it fails, the file stays open at the master until the session ends.
+    void this.#session.closeFile(file.inode);
   }
 
   #noted(attributes: WireAttributes, tail: WireTail | undefined | 'unknown'): WireAttributes {
@@ -342,8 +336,7 @@ export class GfsFileSystemClient implements FileSystemClient {
     if (address !== this.#link.address || this.#closing) return;
     this.#inodes.expireAll();
     this.onChange({ lost: true, inodes: [], entries: [] });
-    // The master learns to which session the next connection belongs.
-    if (this.#session.id !== '') void this.#session.keep();
+    void this.#session.reconnect();
   }
 
   #onRenewed(): void {

@@ -1,6 +1,7 @@
 // An open file of the public API: reads anywhere, appends at the end. It adds shapes that programs like (whole buffers, streams) to OpenFile.
-import { Readable, Writable } from 'node:stream';
+import type { Readable, Writable } from 'node:stream';
 import { GfsStats } from './stats.js';
+import { type FileUse, readStream, writeStream } from './streams.js';
 import type { OpenFile } from './types.js';
 
 /** What can be written: text is UTF-8. */
@@ -65,30 +66,16 @@ export class GfsFile {
     await this.file.truncate(sizeBytes);
   }
 
-  /** Bytes `start` to `end` (inclusive, as in node:fs) as a stream. */
+  /** Bytes `start` to `end` (inclusive, as in node:fs) as a stream. The file stays open. */
   createReadStream(options: { start?: number; end?: number } = {}): Readable {
     this.#check('readable', 'reading');
-    return Readable.from(this.#chunks(options.start ?? 0, options.end ?? Number.MAX_SAFE_INTEGER), {
-      objectMode: false,
-    });
+    return readStream(this.#lent(), options);
   }
 
-  /** A stream whose bytes are appended in order; it finishes when all of them are acknowledged. */
-  createWriteStream(options: { highWaterMark?: number } = {}): Writable {
+  /** A stream whose bytes are appended in order; it finishes when all of them are acknowledged. The file stays open. */
+  createWriteStream(): Writable {
     this.#check('writable', 'appending');
-    const { file } = this;
-    const write = (buffers: Buffer[], callback: (error?: Error | null) => void): void => {
-      file.append(buffers, { split: true }).then(() => callback(), callback);
-    };
-    return new Writable({
-      highWaterMark: options.highWaterMark ?? 4 * READ_BYTES,
-      write: (chunk: Buffer, _encoding, callback) => write([chunk], callback),
-      writev: (chunks, callback) =>
-        write(
-          chunks.map(({ chunk }) => chunk as Buffer),
-          callback,
-        ),
-    });
+    return writeStream(this.#lent());
   }
 
   /** Waits for appends on their way; with `durable` until they are on the disks. May be called twice. */
@@ -96,15 +83,8 @@ export class GfsFile {
     return this.file.close(options);
   }
 
-  async *#chunks(start: number, end: number): AsyncGenerator<Buffer> {
-    for (let offset = start; offset <= end; ) {
-      const buffers = await this.file.read(offset, Math.min(READ_BYTES, end - offset + 1));
-      if (buffers.length === 0) return;
-      for (const buffer of buffers) {
-        offset += buffer.length;
-        yield buffer;
-      }
-    }
+  #lent(): FileUse {
+    return { open: () => Promise.resolve(this), close: () => Promise.resolve() };
   }
 
   #check(right: 'readable' | 'writable', what: string): void {

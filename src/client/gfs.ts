@@ -1,7 +1,6 @@
 // The public API: a file system by paths, shaped like node:fs/promises, plus what GFS adds (record append, snapshot, chunks, locks). It turns
 // paths into places and leaves the rest to the client.
-import { PassThrough, type Readable, type Writable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
+import type { Readable, Writable } from 'node:stream';
 import { type Random, randomId } from '../lib/random.js';
 import { GfsError, hasCode } from '../protocol/errors.js';
 import type { Reply } from '../protocol/messages.js';
@@ -9,6 +8,7 @@ import type { GfsFileSystemClient } from './client.js';
 import { bufferOf, type Data, GfsFile } from './gfs-file.js';
 import { componentsOf, placeOf } from './path.js';
 import { GfsStats, nanosecondsOf } from './stats.js';
+import { readStream, writeStream } from './streams.js';
 import type { Attributes } from './types.js';
 
 /** r: read. a: append, made when missing. w: from nothing. x: must be new. +: read as well. */
@@ -59,9 +59,8 @@ export class Gfs {
     }
     const { uid, gid } = this.owner;
     try {
-      const place = isExclusive ? placeOf(path) : await this.#resolved(path);
       const creation = { mode: options.mode ?? FILE_MODE, uid, gid, exclusive: isExclusive, truncate: truncates };
-      const { file } = await this.client.createFile(place, creation);
+      const { file } = await this.client.createFile(placeOf(path), creation);
       return new GfsFile(file, access);
     } catch (error) {
       throw named(error, path);
@@ -89,25 +88,15 @@ export class Gfs {
     return this.#with(path, 'a', file => file.recordAppend(data));
   }
 
+  /** Bytes `start` to `end` (inclusive, as in node:fs). */
   createReadStream(path: string, options: { start?: number; end?: number } = {}): Readable {
-    const stream = new PassThrough();
-    const copy = this.#with(path, 'r', file => pipeline(file.createReadStream(options), stream));
-    copy.catch(error => stream.destroy(error));
-    return stream;
+    return readStream({ open: () => this.open(path, 'r'), close: file => file.close() }, options);
   }
 
-  /** A stream that appends to the file (flags 'a'), or replaces it ('w', the default). It closes when all bytes are acknowledged. */
+  /** A stream that replaces the file, or appends to it (flags 'a'). It finishes when all bytes are acknowledged. */
   createWriteStream(path: string, options: { flags?: 'a' | 'w' | 'ax' | 'wx'; mode?: number } = {}): Writable {
     const { flags = 'w', ...rest } = options;
-    const inner = new PassThrough({ highWaterMark: 4 * 1024 * 1024 });
-    const done = this.#with(path, flags, file => pipeline(inner, file.createWriteStream()), rest);
-    done.catch(error => inner.destroy(error));
-    // 'finish' must mean acknowledged, not handed over.
-    inner._final = callback => {
-      inner.push(null);
-      done.then(() => callback(), callback);
-    };
-    return inner;
+    return writeStream({ open: () => this.open(path, flags, rest), close: file => file.close() });
   }
 
   /** Follows a symlink. */
@@ -288,18 +277,6 @@ export class Gfs {
     const { inode, type } = await this.#lookup(path, true);
     if (type === 'directory') throw new GfsError('IS_DIRECTORY', `${path} is a directory`);
     return inode;
-  }
-
-  /** The place itself, or the file that a symlink there leads to. */
-  async #resolved(path: string): Promise<{ start: Attributes['inode']; path: string }> {
-    try {
-      const { type } = await this.client.lookup(placeOf(path), { follow: false });
-      if (type !== 'symlink') return placeOf(path);
-    } catch (error) {
-      if (hasCode(error, 'NOT_FOUND')) return placeOf(path);
-      throw error;
-    }
-    return { start: (await this.#lookup(path, true)).inode, path: '' };
   }
 
   async #set(path: string, changes: Parameters<GfsFileSystemClient['setAttributes']>[1]): Promise<void> {

@@ -106,22 +106,26 @@ export class Session {
     });
   }
 
-  /** A sign of life, which also makes a new connection known as this session's. Never rejects. */
+  /** A sign of life. Never rejects. */
   async keep(): Promise<void> {
     if (this.#isClosed) return;
     const id = this.#id;
     const deadlineMs = this.#clock.monotonicMs() + Math.max(this.facts.ttlMs, this.parts.settings.masterTryMs);
-    try {
-      await this.link.call('keepSession', { session: id }, { deadlineMs });
-    } catch (error) {
+    await this.#quietly(async () => {
       try {
-        if (hasCode(error, 'SESSION_EXPIRED')) await this.#renew(id, this.link.deadline());
-        else throw error;
-      } catch (failure) {
-        if (this.#isClosed) return;
-        this.parts.logger.warn({ code: asGfsError(failure).code, reason: asGfsError(failure).message }, 'no session');
+        await this.link.call('keepSession', { session: id }, { deadlineMs });
+      } catch (error) {
+        if (!hasCode(error, 'SESSION_EXPIRED')) throw error;
+        await this.#renew(id, this.link.deadline());
       }
-    }
+    });
+  }
+
+  /** The connection broke: makes the next one known as this session's, so that notices go on. Never rejects. */
+  async reconnect(): Promise<void> {
+    if (this.#isClosed || this.#id === '') return;
+    const deadlineMs = this.#clock.monotonicMs() + Math.max(this.facts.ttlMs, this.parts.settings.masterTryMs);
+    await this.#quietly(() => this.#renew(this.#id, deadlineMs));
   }
 
   /** Ends it at the master, briefly. Never rejects. */
@@ -144,11 +148,23 @@ export class Session {
     else this.#opens.delete(inode);
   }
 
-  /** A new session in place of `expired`; callers at the same time share it. */
+  async #quietly(work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      if (this.#isClosed) return;
+      const { code, message } = asGfsError(error);
+      this.parts.logger.warn({ code, reason: message }, 'the session is not known to be alive');
+    }
+  }
+
+  /** Opens the session anew: the same one when the master still has it. Callers at the same time share it. */
   async #renew(expired: string, deadlineMs: number): Promise<void> {
     if (this.#id !== expired) return;
     this.#renewing ??= this.#openSession(deadlineMs)
-      .then(() => this.options.onRenewed())
+      .then(() => {
+        if (this.#id !== expired) this.options.onRenewed();
+      })
       .finally(() => {
         this.#renewing = undefined;
       });

@@ -1,0 +1,209 @@
+// Sessions, repeated calls to the master, closing: what holds however often a message must be sent again.
+import test from 'ava';
+import type { ChangeNotice } from '../../src/client/types.js';
+import { hasCode } from '../../src/protocol/errors.js';
+import type { InodeId } from '../../src/protocol/ids.js';
+import { MASTER, newFile, withCluster } from './fake-cluster.js';
+
+const at = (path: string) => ({ start: 1 as InodeId, path });
+const OWNER = { mode: 0o755, uid: 0, gid: 0 };
+
+test('a change whose answer was lost is repeated with the same identity and done once', async t => {
+  await withCluster(t, async cluster => {
+    const client = await cluster.connect();
+    cluster.bend('makeDirectory', 'lose-reply', { count: 3 });
+
+    await client.makeDirectory(at('d'), OWNER);
+
+    const identities = cluster.requests('makeDirectory').map(({ once }) => `${once.client} ${once.sequence}`);
+    t.is(identities.length, 4);
+    t.is(new Set(identities).size, 1);
+    t.is(cluster.names.size, 1);
+  });
+});
+
+test('each change has its own identity and says which outcomes it does not need any more', async t => {
+  await withCluster(t, async cluster => {
+    const client = await cluster.connect();
+    cluster.bend('makeDirectory', 'hang');
+
+    const slow = client.makeDirectory(at('slow'), OWNER);
+    await client.makeDirectory(at('b'), OWNER);
+    await client.makeDirectory(at('c'), OWNER);
+    await slow;
+    await client.makeDirectory(at('d'), OWNER);
+
+    const sent = cluster
+      .requests('makeDirectory')
+      .map(({ where, once }) => [where.path, once.sequence, once.ackedBelow]);
+    t.deepEqual(sent, [
+      ['slow', 1, 1],
+      ['b', 2, 1],
+      ['c', 3, 1],
+      ['slow', 1, 1],
+      ['d', 4, 4],
+    ]);
+  });
+});
+
+test('a refusal of the master is told as it is, at once', async t => {
+  await withCluster(t, async cluster => {
+    const client = await cluster.connect();
+
+    const error = await t.throwsAsync(client.lookup(at('nothing')));
+
+    t.true(hasCode(error, 'NOT_FOUND'));
+    t.is(cluster.count('lookup'), 1);
+  });
+});
+
+test('an operation ends with TIMED_OUT when the master is gone, and works when it is back', async t => {
+  await withCluster(t, async cluster => {
+    const client = await cluster.connect({ opTimeoutMs: 2_000 });
+    let isDown = true;
+    cluster.bends.push(call => (isDown && call.address === MASTER ? 'UNREACHABLE' : undefined));
+    const startMs = cluster.simulator.nowMs;
+
+    const error = await t.throwsAsync(client.makeDirectory(at('d'), OWNER));
+
+    t.true(hasCode(error, 'TIMED_OUT'));
+    t.true(error instanceof Error && error.message.includes(MASTER));
+    t.true(cluster.simulator.nowMs - startMs <= 2_100);
+    isDown = false;
+    await client.makeDirectory(at('d'), OWNER);
+  });
+});
+
+test('connecting ends in time when there is no master', async t => {
+  await withCluster(t, async cluster => {
+    cluster.bends.push(() => 'UNREACHABLE');
+
+    const error = await t.throwsAsync(cluster.connect());
+
+    t.true(hasCode(error, 'TIMED_OUT'));
+    t.true(cluster.simulator.nowMs <= 5_000);
+  });
+});
+
+test('a session that the master lost is opened anew with the files that are open, and the operation goes on', async t => {
+  await withCluster(t, async cluster => {
+    const client = await cluster.connect();
+    const notices: ChangeNotice[] = [];
+    client.onChange = notice => notices.push(notice);
+    const { file } = await newFile(client);
+    cluster.session = '00000000000000bb';
+
+    await Promise.all([client.lookup(at('f')), client.lookup(at('f'))]);
+
+    const opened = cluster.requests('openSession');
+    t.is(opened.length, 2);
+    t.deepEqual(opened[1]?.open, [file.inode as InodeId]);
+    t.is(opened[0]?.client, opened[1]?.client);
+    t.deepEqual(
+      notices.map(({ lost }) => lost),
+      [true],
+    );
+  });
+});
+
+test('the session is kept alive while nothing happens', async t => {
+  await withCluster(t, async cluster => {
+    await cluster.connect();
+
+    await cluster.simulator.sleep(60_000);
+
+    t.true(cluster.count('keepSession') >= 3);
+  });
+});
+
+test('a lost connection is told to who watches changes, and the session is taken up on the next one', async t => {
+  await withCluster(t, async cluster => {
+    const client = await cluster.connect();
+    const notices: ChangeNotice[] = [];
+    client.onChange = notice => notices.push(notice);
+
+    cluster.hooks!.onLost(MASTER);
+    cluster.hooks!.onLost('cs1:1');
+    await cluster.simulator.sleep(10);
+    cluster.hooks!.onNotice(MASTER, 'changed', { inodes: [5], entries: [{ parent: 1, name: 'x' }] });
+
+    t.is(cluster.count('openSession'), 2);
+    t.deepEqual(notices, [
+      { lost: true, inodes: [], entries: [] },
+      { lost: false, inodes: [5], entries: [{ parent: 1, name: 'x' }] },
+    ]);
+  });
+});
+
+test('locks are taken again in a new session', async t => {
+  await withCluster(t, async cluster => {
+    const client = await cluster.connect();
+    const lock = { owner: 'a', kind: 'exclusive', startByte: 0, endByte: 99, space: 'posix', pid: 1 } as const;
+    await client.lock(2, lock);
+    await client.unlock(2, { owner: 'a', startByte: 10, endByte: 19, space: 'posix' });
+    cluster.session = '00000000000000bb';
+
+    await client.testLock(2, lock).catch(() => undefined);
+    await newFile(client);
+    await cluster.simulator.sleep(10);
+
+    const ranges = cluster.requests('lock').map(request => [request.lock.startByte, request.lock.endByte]);
+    t.deepEqual(ranges, [
+      [0, 99],
+      [0, 9],
+      [20, 99],
+    ]);
+  });
+});
+
+test('closing a file waits for its appends, and the master hears of the last of its opens', async t => {
+  await withCluster(t, async cluster => {
+    const client = await cluster.connect();
+    const { file } = await newFile(client);
+    const second = await client.openInode(file.inode);
+    let hasLanded = false;
+    void file.append([Buffer.from('x')], { split: false }).then(() => {
+      hasLanded = true;
+    });
+
+    await file.close();
+    await file.close();
+    t.true(hasLanded);
+    await cluster.simulator.sleep(10);
+    t.is(cluster.count('closeFile'), 0);
+    await second.close({ durable: true });
+    await cluster.simulator.sleep(10);
+
+    t.is(cluster.count('closeFile'), 1);
+    t.is(cluster.count('syncChunk'), 1, 'what any handle wrote is synced');
+    t.true(hasCode(await t.throwsAsync(file.read(0, 1)), 'BAD_HANDLE'));
+    t.true(hasCode(await t.throwsAsync(file.append([Buffer.from('x')], { split: false })), 'BAD_HANDLE'));
+  });
+});
+
+test('closing the client closes its files, ends its session, and refuses later calls', async t => {
+  await withCluster(t, async cluster => {
+    const client = await cluster.connect();
+    const { file } = await newFile(client);
+    const landed = file.append([Buffer.from('x')], { split: false });
+
+    await Promise.all([client.close(), client.close()]);
+
+    t.is(await landed, 0);
+    t.is(cluster.count('closeSession'), 1);
+    t.true(hasCode(await t.throwsAsync(client.lookup(at('f'))), 'STOPPING'));
+    await cluster.simulator.sleep(120_000);
+    t.is(cluster.count('keepSession'), 0);
+  });
+});
+
+test('a file deleted and collected elsewhere is STALE', async t => {
+  await withCluster(t, async cluster => {
+    const { file } = await newFile(await cluster.connect());
+    cluster.files.delete(file.inode as InodeId);
+
+    t.true(hasCode(await t.throwsAsync(file.attributes()), 'STALE'));
+    t.true(hasCode(await t.throwsAsync(file.append([Buffer.from('x')], { split: false })), 'STALE'));
+    t.true(hasCode(await t.throwsAsync(file.read(0, 1)), 'STALE'));
+  });
+});
