@@ -14,7 +14,7 @@ import { GfsError } from '../protocol/errors.js';
 import { Answerer } from './answer.js';
 import type { FuseTransport, FuseTransportOptions } from './fuse-operations.js';
 import type { MountEntry } from './mount-table.js';
-import { abortConnection, findMount, hasConnection, isListed, unmountWhenBusyLazily } from './mount-table.js';
+import { findMount, hasConnection, isListed, unmountEntry } from './mount-table.js';
 import type { NativeCallback, NativeHandlers } from './native-handlers.js';
 import { createNativeHandlers } from './native-handlers.js';
 
@@ -39,7 +39,7 @@ const MAX_READAHEAD_BYTES = 1024 * 1024;
 const TEXT_MAX_BYTES = 1023;
 /** How often the table of mounts is looked at for the end, of which the binding does not tell. */
 const WATCH_INTERVAL_MS = 100;
-/** How long open files may keep a lazily unmounted file system after unmount() was called. */
+/** How long open files may keep the file system after unmount() was called. */
 const UNMOUNT_GRACE_MS = 500;
 
 const load = createRequire(import.meta.url);
@@ -123,16 +123,8 @@ class NativeTransport implements FuseTransport {
   }
 
   private async unmountOnce(entry: MountEntry): Promise<void> {
-    if (await isListed(entry)) await unmountWhenBusyLazily(entry.mountPoint, this.logger);
-    this.clock.setTimer(UNMOUNT_GRACE_MS, () => void this.onGraceOver(entry), { background: true });
-    await this.onWatch();
-  }
-
-  /** Files are still open after the grace: their users get errors, and this process can end. */
-  private async onGraceOver(entry: MountEntry): Promise<void> {
-    if (this.watch === undefined) return;
-    this.logger.warn({ mountPoint: entry.mountPoint }, 'files were still open when the file system was unmounted');
-    await abortConnection(entry.minor);
+    await unmountEntry(entry, { clock: this.clock, logger: this.logger, graceMs: UNMOUNT_GRACE_MS });
+    // Files that keep a lazily unmounted connection end with this process, which libfuse's threads do not hold up.
     this.finish(entry);
   }
 

@@ -4,6 +4,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import { type FileHandle, mkdtemp, open, readFile, rmdir, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { type Clock, sleep } from '../lib/clock.js';
 import type { Logger } from '../lib/logger.js';
 import { GfsError } from '../protocol/errors.js';
 
@@ -62,16 +63,46 @@ export async function hasConnection(minor: number): Promise<boolean | undefined>
   return (await readMountTable()).some(entry => entry.type === 'fusectl') ? false : undefined;
 }
 
-/** Ends a FUSE connection: every system call on it fails from now on. Does nothing where the kernel offers no way (no fusectl, and not root). */
-export async function abortConnection(minor: number): Promise<void> {
+/**
+ * Ends a FUSE connection that is no longer mounted anywhere: every system call on it fails from now on. Requires that the connection was alive a moment
+ * ago. The kernel gives a minor number that became free to the next mount, so nothing is done when a mount in the table has it: that is somebody else's.
+ */
+export async function abortDetachedConnection(minor: number): Promise<void> {
   const file = (await openAbort(CONNECTIONS, minor)) ?? (await openAbortPrivately(minor));
   if (file === undefined) return;
   try {
+    // Looked at after opening: the open file stays with the connection it was opened for, whoever gets the number later.
+    if ((await readMountTable()).some(entry => entry.minor === minor && entry.type.startsWith('fuse'))) return;
     await file.write('1');
   } finally {
     await file.close();
   }
 }
+
+/**
+ * Takes this very mount away. Busy ones get `graceMs` to become idle; then they are detached and their connection ends, so that their users get errors
+ * and the serving process is free. Settles when the table does not list the mount any more.
+ */
+export async function unmountEntry(
+  entry: MountEntry,
+  parts: { clock: Clock; logger: Logger; graceMs: number },
+): Promise<void> {
+  const deadlineMs = parts.clock.monotonicMs() + parts.graceMs;
+  while (await isListed(entry)) {
+    try {
+      await unmountDirectory(entry.mountPoint, { lazy: false });
+    } catch (error) {
+      if (parts.clock.monotonicMs() >= deadlineMs) break;
+      parts.logger.debug({ mountPoint: entry.mountPoint, reason: (error as Error).message }, 'the mount is busy');
+      await sleep(parts.clock, BUSY_RETRY_MS);
+    }
+  }
+  if (!(await isListed(entry))) return;
+  parts.logger.warn({ mountPoint: entry.mountPoint }, 'files are still open: the mount is taken away from under them');
+  await unmountDirectory(entry.mountPoint, { lazy: true });
+}
+
+const BUSY_RETRY_MS = 100;
 
 /** Takes a mount away and ends its connection, at once and without the event loop: for a process that exits while it serves. */
 export function dropMountNow(mountPoint: string): void {
@@ -80,11 +111,11 @@ export function dropMountNow(mountPoint: string): void {
 
 const DROP_TIMEOUT_MS = 2000;
 
-/** Unmounts the topmost mount on a directory. Rejects with BUSY when files are open (and not `lazy`), with FAILED otherwise. */
+/** Unmounts the topmost mount on a directory; `lazy` detaches it and, as root, ends its connection as well. Rejects with BUSY when files are open (and not `lazy`), with FAILED otherwise. */
 export async function unmountDirectory(mountPoint: string, options: { lazy: boolean }): Promise<void> {
   const attempts =
     process.getuid?.() === 0
-      ? [['umount', '-i', ...(options.lazy ? ['-l'] : []), mountPoint]]
+      ? [['umount', '-i', ...(options.lazy ? ['-f', '-l'] : []), mountPoint]]
       : ['fusermount3', 'fusermount'].map(program => [program, options.lazy ? '-uz' : '-u', mountPoint]);
   let output = '';
   for (const [program, ...args] of attempts) {
@@ -99,16 +130,6 @@ export async function unmountDirectory(mountPoint: string, options: { lazy: bool
 /** Whether this very mount is still in the table. */
 export async function isListed(entry: MountEntry): Promise<boolean> {
   return (await readMountTable()).some(other => other.id === entry.id && other.minor === entry.minor);
-}
-
-/** Unmounts, lazily when files are open. */
-export async function unmountWhenBusyLazily(mountPoint: string, logger: Logger): Promise<void> {
-  try {
-    await unmountDirectory(mountPoint, { lazy: false });
-  } catch (error) {
-    logger.info({ mountPoint, reason: (error as Error).message }, 'the mount is busy and is taken away lazily');
-    await unmountDirectory(mountPoint, { lazy: true });
-  }
 }
 
 /** Whether the directory is a mount whose server died ("Transport endpoint is not connected"). */

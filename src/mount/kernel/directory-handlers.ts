@@ -60,6 +60,7 @@ export function directoryHandlers(context: HandlerContext) {
 
   return {
     OPENDIR: async request => {
+      request.take(wire.OPEN_IN);
       const { handle } = await operations.openDirectory(here(request));
       directories.open(handle);
       const undo = (): void => {

@@ -10,21 +10,14 @@ import type { Logger } from '../../lib/logger.js';
 import { GfsError } from '../../protocol/errors.js';
 import type { FuseTransport, FuseTransportOptions } from '../fuse-operations.js';
 import type { MountEntry } from '../mount-table.js';
-import {
-  abortConnection,
-  dropMountNow,
-  findMount,
-  isListed,
-  runProgram,
-  unmountWhenBusyLazily,
-} from '../mount-table.js';
+import { abortDetachedConnection, dropMountNow, findMount, runProgram, unmountEntry } from '../mount-table.js';
 import { Device } from './device.js';
 import { MAX_WRITE_BYTES } from './negotiation.js';
 import { Session } from './session.js';
 
 /** The number mount(8) sees the descriptor under. */
 const MOUNT_FD = 3;
-/** How long open files may keep a lazily unmounted file system after unmount() was called. */
+/** How long open files may keep the file system after unmount() was called. */
 const UNMOUNT_GRACE_MS = 500;
 /** The kernel answers mount(8) at once or not at all. */
 const MOUNT_TIMEOUT_MS = 10_000;
@@ -120,15 +113,15 @@ class KernelTransport implements FuseTransport {
   }
 
   private async unmountOnce(entry: MountEntry): Promise<void> {
-    if (await isListed(entry)) await unmountWhenBusyLazily(entry.mountPoint, this.logger);
+    const parts = { clock: this.clock, logger: this.logger, graceMs: UNMOUNT_GRACE_MS };
+    await unmountEntry(entry, parts);
     this.clock.setTimer(UNMOUNT_GRACE_MS, () => void this.onGraceOver(entry), { background: true });
   }
 
-  /** Files are still open after the grace: their users get errors, and this process can end. */
+  /** Somebody had unmounted it lazily before, and files are open still. */
   private async onGraceOver(entry: MountEntry): Promise<void> {
     if (this.hasEnded) return;
-    this.logger.warn({ mountPoint: entry.mountPoint }, 'files were still open when the file system was unmounted');
-    await abortConnection(entry.minor);
+    await abortDetachedConnection(entry.minor);
     this.finish();
   }
 
