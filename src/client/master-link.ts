@@ -25,7 +25,7 @@ const TRANSIENT: ReadonlySet<ErrorCode> = new Set([
   'STOPPING',
 ]);
 /** The cluster is not ready: try again for a while, then say so. */
-const UNREADY: ReadonlySet<ErrorCode> = new Set(['SAFE_MODE', 'TOO_FEW_SERVERS', 'UNAVAILABLE']);
+const UNREADY: ReadonlySet<ErrorCode> = new Set(['SAFE_MODE', 'TOO_FEW_SERVERS']);
 
 export class MasterLink {
   /** This client's name for the master's memory of outcomes. */
@@ -63,7 +63,9 @@ export class MasterLink {
         return body;
       } catch (error) {
         if (!(error instanceof GfsError)) throw error;
-        const again = TRANSIENT.has(error.code) || (UNREADY.has(error.code) && clock.monotonicMs() < patientUntilMs);
+        // UNAVAILABLE: the master waited for chunkservers in vain, so far.
+        const isTransient = TRANSIENT.has(error.code) || error.code === 'UNAVAILABLE';
+        const again = isTransient || (UNREADY.has(error.code) && clock.monotonicMs() < patientUntilMs);
         if (!again) throw error;
         logger.debug({ kind, code: error.code, reason: error.message }, 'the master is asked again');
         last = error;
@@ -92,7 +94,7 @@ export class MasterLink {
 }
 
 function outOfTime(kind: MasterKind, address: Address, last: GfsError | undefined): GfsError {
-  if (last && UNREADY.has(last.code)) return last;
+  if (last && (UNREADY.has(last.code) || last.code === 'UNAVAILABLE')) return last;
   const reason = last ? `: ${last.message}` : '';
   return new GfsError('TIMED_OUT', `the master at ${address} did not answer ${kind} in time${reason}`, { cause: last });
 }

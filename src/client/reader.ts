@@ -1,6 +1,6 @@
 // Reads of one open file: knows where the file ends, serves from blocks, and runs ahead of a sequential reader with several requests on
 // their way. It never returns bytes past the known committed length, nor bytes of an older generation than the newest it knows of.
-import { sleep } from '../lib/clock.js';
+import { deferred } from '../lib/deferred.js';
 import { asGfsError, GfsError, hasCode } from '../protocol/errors.js';
 import { BLOCK_BYTES, type Block } from './block-cache.js';
 import type { BlockFetcher } from './block-fetcher.js';
@@ -60,11 +60,15 @@ export class Reader {
       .finally(() => {
         this.#checking = undefined;
       });
+    const patience = deferred<void>();
+    const timer = clock.setTimer(settings.revalidateMs, () => patience.resolve(), { background: true });
     try {
-      await Promise.race([this.#checking, sleep(clock, Math.max(1, settings.revalidateMs))]);
+      await Promise.race([this.#checking, patience.promise]);
     } catch (error) {
       if (hasCode(error, 'STALE')) throw error;
       logger.debug({ inode: state.inode, code: asGfsError(error).code }, 'reading goes on without the master');
+    } finally {
+      timer.cancel();
     }
     // Also when it did not answer: ask again after a while, not with every read.
     if (clock.monotonicMs() - state.checkedMs > settings.revalidateMs) state.checkedMs = clock.monotonicMs();

@@ -139,9 +139,9 @@ test('before an append goes to another chunk, the master has said of every chunk
 
 test('a doubt that is not resolved holds the append back until it is', async t => {
   await withCluster(t, async cluster => {
-    const { file } = await newFile(await cluster.connect());
+    const { file } = await newFile(await cluster.connect({ patienceMs: 0 }));
     cluster.bend('append', 'lose-reply');
-    cluster.bend('complain', 'UNAVAILABLE', { count: 5 });
+    cluster.bend('complain', 'SAFE_MODE', { count: 5 });
     cluster.bends.push(call => {
       if (call.kind === 'complain' && cluster.count('complain') === 1) cluster.seal(cluster.tailOf(file.inode));
       return undefined;
@@ -348,7 +348,7 @@ test('bytes that were pushed and lost are sent again with the append, in the sam
     async cluster => {
       const { file } = await newFile(await cluster.connect());
       await file.append([record(0)], { split: false });
-      cluster.bend('push', 'lose-request', { skip: 1 });
+      cluster.bend('push', 'lose-request', { skip: 1, count: 1000 });
       const data = Buffer.alloc(1_000_000, 'x');
 
       const offsets = await Promise.all([

@@ -38,6 +38,23 @@ export interface Call {
 /** What happens to a call: nothing special; refused; lost before or after it was done; never answered. */
 export type Bend = undefined | ErrorCode | 'lose-request' | 'lose-reply' | 'hang';
 
+const ROOT: { attributes: WireAttributes } = {
+  attributes: {
+    inode: 1 as InodeId,
+    generation: 0,
+    type: 'directory',
+    mode: 0o644,
+    uid: 0,
+    gid: 0,
+    nlink: 1,
+    sizeBytes: 0,
+    goal: 3,
+    atimeNs: 1n,
+    mtimeNs: 1n,
+    ctimeNs: 1n,
+  },
+};
+
 interface Chunk {
   handle: ChunkHandle;
   version: number;
@@ -179,10 +196,23 @@ export class FakeCluster {
       makeDirectory: ({ once, where }) =>
         this.once(once, () => {
           if (this.names.has(where.path)) throw new GfsError('EXISTS');
-          return this.view(this.newFile(where.path));
+          return this.view(this.newFile(where.path, 'directory'));
         }),
+      readDirectory: ({ inode, after, limit }) => {
+        const path = [...this.names].find(([, other]) => other === inode)?.[0] ?? '';
+        const prefix = path === '' ? '' : `${path}/`;
+        const entries = [...this.names]
+          .filter(([name]) => name.startsWith(prefix) && !name.slice(prefix.length).includes('/') && name !== path)
+          .map(([name, child]) => ({ name: name.slice(prefix.length), ...this.view(child) }))
+          .filter(({ name }) => name > after)
+          .sort((a, b) => (a.name < b.name ? -1 : 1));
+        return { entries: entries.slice(0, Math.min(limit, 3)), end: entries.length <= 3 };
+      },
+      unlink: ({ once, where }) => this.once(once, () => this.remove(where.path)),
+      removeDirectory: ({ once, where }) => this.once(once, () => this.remove(where.path)),
       lookup: ({ where, session }) => {
         this.checkSession(session);
+        if (where.path === '' && Number(where.start) === 1) return ROOT;
         return this.view(where.path === '' ? where.start : this.inodeAt(where.path));
       },
       openFile: ({ session, inode }) => {
@@ -341,22 +371,17 @@ export class FakeCluster {
     return inode;
   }
 
-  private newFile(path: string): InodeId {
+  private remove(path: string): Record<string, never> {
+    this.inodeAt(path);
+    if ([...this.names.keys()].some(name => name.startsWith(`${path}/`))) throw new GfsError('NOT_EMPTY');
+    this.names.delete(path);
+    return {};
+  }
+
+  private newFile(path: string, type: 'file' | 'directory' = 'file'): InodeId {
     const inode = this.nextInode++ as InodeId;
     this.names.set(path, inode);
-    const times = { atimeNs: 1n, mtimeNs: 1n, ctimeNs: 1n };
-    const attributes: WireAttributes = {
-      inode,
-      generation: 0,
-      type: 'file',
-      mode: 0o644,
-      uid: 0,
-      gid: 0,
-      nlink: 1,
-      sizeBytes: 0,
-      goal: 3,
-      ...times,
-    };
+    const attributes = { ...ROOT.attributes, inode, type };
     this.files.set(inode, { attributes, extents: [], tail: undefined });
     return inode;
   }
