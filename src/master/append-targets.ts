@@ -17,7 +17,6 @@ import { within } from './deadline.js';
 import { findInode, getFile } from './inodes.js';
 import type { Lease } from './lease-table.js';
 import { type MasterContext, momentOf, noteGrowth } from './master-context.js';
-import { choose } from './placement.js';
 import type { ChunkRecord } from './records.js';
 import { grantedLength } from './seal-decision.js';
 import type { Sealing } from './sealing.js';
@@ -190,11 +189,12 @@ export class AppendTargets {
   }
 
   private allocate(inode: InodeId): void {
-    const { store, servers, leases, time, settings, cluster, platform } = this.context;
+    const { store, servers, placer, leases, time, settings, cluster, platform } = this.context;
     const { goal } = getFile(store, inode);
-    const chosen = choose(platform.random, servers.candidates(), {
+    const least = Math.min(cluster.minReplicas, goal);
+    const chosen = choose(platform.random, servers.candidates(least), {
       goal,
-      least: Math.min(cluster.minReplicas, goal),
+      least,
       bytes: cluster.chunkSizeBytes,
     });
     const chain = chosen.map(({ id }) => ({ server: id, epoch: servers.get(id)!.epoch }));

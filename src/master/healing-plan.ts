@@ -8,7 +8,7 @@ export type HealingStep =
   | { kind: 'none' }
   /** Look again after this long: a server that holds a replica may come back by itself. */
   | { kind: 'later'; afterMs: number }
-  /** An open chunk with a member that is gone: it cannot be copied before it is sealed. */
+  /** An open chunk with too few members, or one that is gone: it cannot be copied before it is sealed. */
   | { kind: 'seal' }
   /** Bring a replica that is behind, or longer than the chunk, to the recorded length. */
   | { kind: 'repair'; server: ServerId }
@@ -22,6 +22,10 @@ export interface HealingFacts {
   /** 0: live. Infinity: unknown. */
   downForMs: (server: ServerId) => number;
   rereplicateAfterMs: number;
+  /** Since the chunk was allocated. */
+  ageMs: number;
+  /** Servers that may hold replicas. */
+  upCount: number;
   /** Of the surplus ones, which to give up. */
   leastWanted: (servers: readonly ServerId[]) => ServerId;
 }
@@ -54,9 +58,12 @@ export function nextStep(facts: HealingFacts): HealingStep {
   return { kind: 'copy', holders: live.map(({ server }) => server), corrupt: corrupt.map(({ server }) => server) };
 }
 
-function openStep({ chunk, downForMs, rereplicateAfterMs }: HealingFacts): HealingStep {
+function openStep({ chunk, downForMs, rereplicateAfterMs, ageMs, upCount }: HealingFacts): HealingStep {
   const downMs = Math.max(...chunk.chain.map(({ server }) => downForMs(server)));
-  if (downMs === 0) return { kind: 'none' };
-  if (downMs < rereplicateAfterMs) return { kind: 'later', afterMs: rereplicateAfterMs - downMs };
-  return { kind: 'seal' };
+  if (downMs >= rereplicateAfterMs) return { kind: 'seal' };
+  if (downMs > 0) return { kind: 'later', afterMs: rereplicateAfterMs - downMs };
+  // Made with what there was (DESIGN 4, Too few servers): with more servers up its file goes on in a better one.
+  const couldHaveMore = chunk.chain.length < Math.min(chunk.goal, upCount);
+  if (!couldHaveMore) return { kind: 'none' };
+  return ageMs >= rereplicateAfterMs ? { kind: 'seal' } : { kind: 'later', afterMs: rereplicateAfterMs - ageMs };
 }

@@ -17,7 +17,7 @@ const RETRY_MS = 2_000;
 /** A full sweep over all chunks begins this long after the last one ended. */
 const SWEEP_PAUSE_MS = 30_000;
 /** Chunks looked at in one step. */
-const LOOKS_PER_STEP = 1_024;
+const LOOKS_PER_STEP = 4_096;
 
 export class Healing {
   /** When each chunk is to be looked at, in monotonic time. */
@@ -54,7 +54,9 @@ export class Healing {
       this.consider(handle, this.context.settings.rereplicateAfter);
   }
 
-  onServerBack(server: ServerId): void {
+  /** A server is up: it can take what is missing elsewhere, and what it has may be behind or too much. */
+  onServerUp(server: ServerId): void {
+    this.sweepAtMs = 0;
     for (const handle of this.context.locations.handlesOf(server)) this.consider(handle);
   }
 
@@ -62,16 +64,20 @@ export class Healing {
   async step(): Promise<void> {
     if (this.context.safeMode.isOn) return;
     await this.sweep();
+    for (const handle of this.due()) this.look(handle);
+  }
+
+  /** Chunks to look at now, those with the fewest copies first (paper, §4.3). */
+  private due(): ChunkHandle[] {
     const now = this.context.platform.clock.monotonicMs();
-    const due: Array<{ handle: ChunkHandle; copies: number }> = [];
+    const byCopies: ChunkHandle[][] = [];
     for (const [handle, dueMs] of this.queue) {
       if (dueMs > now || this.working.has(handle)) continue;
-      due.push({ handle, copies: this.context.locations.get(handle).length });
-      if (due.length >= LOOKS_PER_STEP) break;
+      const copies = this.context.locations.get(handle).length;
+      byCopies[copies] ??= [];
+      byCopies[copies].push(handle);
     }
-    // The fewest copies first (paper, §4.3).
-    due.sort((a, b) => a.copies - b.copies);
-    for (const { handle } of due) this.look(handle);
+    return byCopies.flat().slice(0, LOOKS_PER_STEP);
   }
 
   private async sweep(): Promise<void> {
@@ -85,12 +91,14 @@ export class Healing {
   }
 
   private plan(chunk: ChunkRecord): HealingStep {
-    const { locations, servers, settings } = this.context;
+    const { locations, servers, settings, platform } = this.context;
     return nextStep({
       chunk,
       replicas: locations.get(chunk.handle),
       downForMs: server => servers.downForMs(server),
       rereplicateAfterMs: settings.rereplicateAfter,
+      ageMs: platform.clock.wallMs() - chunk.createdMs,
+      upCount: servers.upCount(),
       leastWanted: candidates =>
         candidates.reduce((worst, server) => (this.wanted(server) < this.wanted(worst) ? server : worst)),
     });
@@ -159,7 +167,7 @@ export class Healing {
     const { servers, platform } = this.context;
     const beside = step.holders.flatMap(server => servers.candidate(server) ?? []);
     try {
-      const free = servers.candidates().filter(({ id }) => !step.holders.includes(id));
+      const free = servers.candidates(1).filter(({ id }) => !step.holders.includes(id));
       const [chosen] = choose(platform.random, free, { goal: 1, least: 1, bytes: chunk.lengthBytes, beside });
       return { server: chosen!.id, whole: false };
     } catch (error) {

@@ -77,6 +77,7 @@ export class Heartbeats {
     this.context.servers.reportComplete(server);
     this.context.platform.logger.info({ server: server.id, chunks: named.size }, 'chunkserver reported its chunks');
     this.context.safeMode.judge();
+    this.healing.onServerUp(server.id);
   }
 
   onHeartbeat(request: Request<'heartbeat'>): Reply<'heartbeat'> {
@@ -97,7 +98,7 @@ export class Heartbeats {
     servers.beat(server, request);
     if (wasDown) {
       platform.logger.info({ server: server.id }, 'chunkserver is back');
-      this.healing.onServerBack(server.id);
+      this.healing.onServerUp(server.id);
     }
     return { ...answer, registered: true, extended };
   }

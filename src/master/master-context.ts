@@ -8,6 +8,7 @@ import type { MasterClock } from './master-clock.js';
 import type { Moment } from './moment.js';
 import type { Notices } from './notices.js';
 import type { Orders } from './orders.js';
+import type { Placer } from './placer.js';
 import type { ClusterRecord } from './records.js';
 import type { SafeMode } from './safe-mode.js';
 import type { Servers } from './servers.js';
@@ -23,6 +24,7 @@ export interface MasterContext {
   readonly time: MasterClock;
   readonly servers: Servers;
   readonly locations: Locations;
+  readonly placer: Placer;
   readonly leases: LeaseTable;
   readonly tokens: TokenMaker;
   readonly orders: Orders;

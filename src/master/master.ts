@@ -14,6 +14,8 @@ import { AppendTargets } from './append-targets.js';
 import { Background } from './background.js';
 import { chunksAfter } from './chunks.js';
 import { Complaints } from './complaints.js';
+import { Correlation } from './correlation.js';
+import { readCorrelationFile } from './correlation-file.js';
 import { readCounters } from './counters.js';
 import { FileViews } from './file-views.js';
 import { openCluster } from './format.js';
@@ -29,6 +31,7 @@ import type { MasterContext } from './master-context.js';
 import { Notices } from './notices.js';
 import { purgeClients } from './once-table.js';
 import { Orders } from './orders.js';
+import { Placer } from './placer.js';
 import { type ClusterRecord, SERVER } from './records.js';
 import { SafeMode } from './safe-mode.js';
 import { Sealing } from './sealing.js';
@@ -62,15 +65,17 @@ export class Master {
     private readonly peers?: PeerPool,
   ) {}
 
-  /** Opens the store and serves; settles with the address bound. Rejects with WRONG_DATA, IN_USE, FAILED; nothing is left open then. */
+  /** Opens the store and serves; settles with the address bound. Rejects with USAGE, WRONG_DATA, IN_USE, FAILED; nothing is left open then. */
   async start(): Promise<string> {
     const { platform, options } = this;
+    const file = options.correlationFile;
+    const correlation = new Correlation(file === undefined ? [] : await readCorrelationFile(platform.disk, file));
     const { store, cluster } = await openCluster(platform.kv, options.data, {
       cacheEntriesMax: options.cacheEntries,
       logger: platform.logger,
       onFailure: error => options.onFailure?.(error),
     });
-    const running = new Running(platform, options, store, cluster, this.peers);
+    const running = new Running(platform, options, store, cluster, correlation, this.peers);
     try {
       const address = await running.start();
       this.running = running;
@@ -118,6 +123,7 @@ class Running {
     private readonly options: MasterOptions,
     private readonly store: Store,
     cluster: ClusterRecord,
+    correlation: Correlation,
     peers: PeerPool | undefined,
   ) {
     const { clock } = platform;
@@ -151,6 +157,14 @@ class Running {
       time,
       servers,
       locations,
+      placer: new Placer({
+        random: platform.random,
+        correlation,
+        scatterWidth: options.scatterWidth,
+        seed: cluster.clusterId,
+        members: () => servers.lasting(options.rereplicateAfter),
+        logger: platform.logger,
+      }),
       leases,
       tokens: this.tokens,
       orders: new Orders(this.peers, servers, this.tokens, options.orderTimeout),

@@ -1,6 +1,6 @@
 // Sends the master's orders to chunkservers: finds the address, adds the order token, bounds the wait. It keeps no state of chunks and
 // does not repeat an order; who gives one decides what a failure means.
-import { GfsError } from '../protocol/errors.js';
+import { GfsError, hasCode } from '../protocol/errors.js';
 import type { ChunkHandle, ServerId } from '../protocol/ids.js';
 import type { MASTER_TO_CHUNKSERVER, Reply, Request } from '../protocol/messages.js';
 import type { PeerPool } from '../rpc/types.js';
@@ -29,10 +29,13 @@ export class Orders {
     const known = this.servers.get(server);
     if (!known || known.state === 'down') throw new GfsError('UNREACHABLE', `chunkserver ${server} is down`);
     const token = this.tokens.order(body.handle, body.version ?? 0, server);
-    const result = await this.peers
-      .get(known.address)
-      .call(kind, { token, ...body } as unknown as Request<K>, { timeoutMs });
-    return result.body;
+    try {
+      const request = { token, ...body } as unknown as Request<K>;
+      return (await this.peers.get(known.address).call(kind, request, { timeoutMs })).body;
+    } catch (error) {
+      if (hasCode(error, 'UNREACHABLE', 'CONNECTION_LOST', 'TIMED_OUT')) this.servers.doubt(server);
+      throw error;
+    }
   }
 
   /** What the primary of a lease has committed, or undefined when it does not say. `token`: to read the chunk, as clients have it. */

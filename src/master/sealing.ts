@@ -122,11 +122,11 @@ export class Sealing {
       'chunk sealed',
     );
     for (const answer of answers) if (!answer.exists) locations.remove(handle, answer.server);
-    if (lengthBytes > 0) {
-      // Readers find nothing before one replica is fixed; the others follow in the background.
-      await firstTrue(answers.filter(answer => answer.exists).map(answer => this.fix(sealed, answer.server)));
-    }
-    this.onSealed(sealed);
+    // Readers find nothing before one replica is fixed; the others follow in the background, and only then is it seen who needs a copy.
+    const fixes = lengthBytes === 0 ? [] : answers.filter(answer => answer.exists);
+    const fixing = fixes.map(answer => this.fix(sealed, answer.server));
+    void Promise.allSettled(fixing).then(() => this.onSealed(sealed));
+    await firstTrue(fixing);
     return true;
   }
 

@@ -27,6 +27,8 @@ export interface Server {
   /** It has sent a heartbeat since it registered: its leases are known. */
   beaten: boolean;
   failedDisks: Array<{ path: string; error: string }>;
+  /** It did not answer an order since it was last heard: probably dead, before its silence shows it. */
+  isDoubted: boolean;
   recentAllocations: number;
   allocationsAtMs: number;
 }
@@ -68,6 +70,7 @@ export class Servers {
       reported: false,
       beaten: false,
       failedDisks: [],
+      isDoubted: false,
       recentAllocations: 0,
       allocationsAtMs: 0,
     });
@@ -87,6 +90,7 @@ export class Servers {
     server.address = request.address;
     server.location = request.location;
     server.space = request.space;
+    server.isDoubted = false;
     server.lastHeardMs = this.clock.monotonicMs();
     server.reported = false;
     server.beaten = false;
@@ -103,6 +107,7 @@ export class Servers {
   /** Word from a server. A down one that had reported is up again. */
   hear(server: Server): void {
     server.lastHeardMs = this.clock.monotonicMs();
+    server.isDoubted = false;
     if (server.state === 'down') this.settle(server);
   }
 
@@ -150,16 +155,27 @@ export class Servers {
     return this.all().filter(server => server.state === 'up').length;
   }
 
-  /** Servers that may get new replicas. */
-  candidates(): Candidate[] {
-    return this.all()
-      .filter(server => server.state === 'up')
-      .map(server => ({
-        id: server.id,
-        location: server.location,
-        freeBytes: server.space.freeBytes,
-        recentAllocations: this.decayed(server),
-      }));
+  /** An order was not answered. Until it is heard again new replicas go elsewhere, if at least `least` others are up. */
+  doubt(id: ServerId): void {
+    const server = this.servers.get(id);
+    if (server) server.isDoubted = true;
+  }
+
+  /** Servers that may get new replicas: those that answer, or all that are up when fewer than `least` do. */
+  candidates(least: number): Candidate[] {
+    const up = this.all().filter(server => server.state === 'up');
+    const answering = up.filter(server => !server.isDoubted);
+    return (answering.length >= least ? answering : up).map(server => ({
+      id: server.id,
+      location: server.location,
+      freeBytes: server.space.freeBytes,
+      recentAllocations: this.decayed(server),
+    }));
+  }
+
+  /** Servers that are to keep what they hold: not draining, and not down for so long that their chunks are copied elsewhere. */
+  lasting(downMs: number): Server[] {
+    return this.all().filter(({ id, draining }) => !draining && this.downForMs(id) < Math.max(1, downMs));
   }
 
   candidate(id: ServerId): Candidate | undefined {

@@ -20,6 +20,12 @@ export const MASTER_SETTINGS = {
     min: 100,
     max: 300_000,
   }),
+  scatterWidth: countSetting(
+    0,
+    'on how many other servers the chunks of one server are spread, so that few sets of servers hold all copies of something; 0 for any',
+    { max: 1_000 },
+  ),
+  correlationFile: textSetting(undefined, 'file that says which places are likely to fail together', 'FILE'),
   copyTimeout: duration(300_000, 'how long one copy of a chunk may take', { min: 1_000 }),
   copiesPerServer: countSetting(4, 'copies at once that one chunkserver takes part in', { min: 1, max: 1_000 }),
   copiesMax: countSetting(64, 'copies at once in the whole cluster', { min: 1, max: 10_000 }),

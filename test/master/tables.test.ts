@@ -166,6 +166,8 @@ function plan(replicas: Replica[], down: Partial<Record<ServerId, number>> = {},
     replicas,
     downForMs: server => down[server] ?? 0,
     rereplicateAfterMs: 1_000,
+    ageMs: 400,
+    upCount: 4,
     leastWanted: servers => servers[servers.length - 1]!,
   };
   return nextStep(facts);
@@ -202,4 +204,6 @@ test('healing: surplus copies go, garbage is left alone, an open chunk with a lo
   t.deepEqual(plan([replica(A)], {}, { garbageDueMs: 5, references: 0 }), { kind: 'none' });
   t.deepEqual(plan([], { [B]: 2_000 }, { state: 'open' }), { kind: 'seal' });
   t.deepEqual(plan([], { [B]: 900 }, { state: 'open' }), { kind: 'later', afterMs: 100 });
+  t.deepEqual(plan([], {}, { state: 'open' }), { kind: 'none' });
+  t.deepEqual(plan([], {}, { state: 'open', chain: CHAIN.slice(0, 2) }), { kind: 'later', afterMs: 600 });
 });
