@@ -28,7 +28,8 @@ export class FileOperations {
   constructor(private readonly context: MountContext) {}
 
   async makeNode(where: Where, mode: number, caller?: Caller): Promise<Attributes> {
-    const { attributes } = await this.createFile(where, OPEN_FLAGS.exclusive, mode, caller);
+    const { attributes, file } = await this.createFile(where, OPEN_FLAGS.exclusive, mode, caller);
+    file.noteMade();
     return attributes;
   }
 
@@ -42,7 +43,8 @@ export class FileOperations {
     if (attributes && file.generation === 0) file.generation = attributes.generation;
     try {
       // What another mount closed before this open must be seen: sizes from before do not do.
-      if ((flags & OPEN_FLAGS.truncate) !== 0) await this.truncate(file);
+      const isNew = file.takeNew();
+      if ((flags & OPEN_FLAGS.truncate) !== 0 && !isNew) await this.truncate(file);
       else if (handle.readable) await this.refresh(file);
     } catch (error) {
       files.closeHandle(handle);

@@ -54,6 +54,8 @@ export class MountedFile {
   /** Of the newest attributes seen. */
   generation = 0;
   handles = 0;
+  /** Until when an open that cuts the file finds nothing to cut: mknod and open of one open(2) arrive apart from fuse-native. */
+  private newUntilMs = Number.NEGATIVE_INFINITY;
 
   constructor(client: OpenFile, options: MountedFileOptions) {
     this.client = client;
@@ -99,8 +101,21 @@ export class MountedFile {
     if (!this.hasUnsettled) this.end = attributes.sizeBytes;
   }
 
+  /** This mount made the file just now. */
+  noteMade(): void {
+    this.newUntilMs = this.options.clock.monotonicMs() + MOUNT_LIMITS.newFileMs;
+  }
+
+  /** Whether nobody can have written to the file before the open(2) that made it; true at most once. */
+  takeNew(): boolean {
+    const isNew = this.options.clock.monotonicMs() < this.newUntilMs;
+    this.newUntilMs = Number.NEGATIVE_INFINITY;
+    return isNew;
+  }
+
   /** Another client changed the file. */
   forgetEnd(): void {
+    this.newUntilMs = Number.NEGATIVE_INFINITY;
     if (!this.hasUnsettled) this.end = undefined;
   }
 

@@ -32,6 +32,8 @@ export const MOUNT_LIMITS = {
   /** Files kept open after their last close, so that `echo >>` in a loop does not open anew each time, and for how long. */
   lingeringFilesMax: 64,
   lingerMs: 1000,
+  /** mknod(2) and the open that follows it in one open(2) of a new file are no further apart. */
+  newFileMs: 100,
   /** A gap up to this size in front of a write is appended as zeros, which cannot cut another writer's bytes; a larger one is made by truncate. */
   zeroFillBytesMax: 1 * MiB,
   /** One wait for a lock at the master; repeated until granted or interrupted. */

@@ -95,6 +95,7 @@ export class FakeStore {
   }
 
   truncate(node: Node, sizeBytes: number): Attributes {
+    this.count('truncate');
     if (sizeBytes < node.content.length)
       node.attributes = { ...node.attributes, generation: node.attributes.generation + 1 };
     const content = Buffer.alloc(sizeBytes);

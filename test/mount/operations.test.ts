@@ -117,6 +117,22 @@ test('O_TRUNC cuts the file at open, and writing goes on from 0', async t => {
   t.is(store.text('f'), 'new');
 });
 
+test('an open that makes its file, as mknod and open, does not cut what is empty; a later one cuts', async t => {
+  const { store, operations, clock } = setup();
+  const { generation } = await operations.makeNode(at('f'), 0o644);
+  const first = await operations.open(at('f'), O_WRONLY | O_TRUNC);
+  await operations.write(first.handle, 0, Buffer.from('abc'));
+  await operations.flush(first.handle);
+  t.is(store.calls.get('truncate'), undefined);
+  t.is(store.text('f'), 'abc');
+
+  await clock.advance(100);
+  await operations.open(at('f'), O_WRONLY | O_TRUNC);
+
+  t.is(store.calls.get('truncate'), 1);
+  t.is((await operations.getAttributes(at('f'))).generation, generation + 1);
+});
+
 test('after write returns, getAttributes shows the new size, and read the bytes, before anything was acknowledged', async t => {
   const { store, operations } = setup();
   const { handle } = await operations.create(at('f'), O_RDWR, 0o644);
