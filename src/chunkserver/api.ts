@@ -133,7 +133,7 @@ function push(parts: ApiParts, request: Request<'push'>, context: CallContext): 
   };
   parts.pushes.add(context.connection, part, next && parts.peers.get(next.address), (peer, number) => {
     const onward = { token: request.token, push: number, part: request.part, position: request.position + 1 };
-    peer.send('push', onward, context.payload);
+    peer.send('push', onward, context.payload, context.payloadCrc);
   });
 }
 

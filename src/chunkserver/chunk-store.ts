@@ -152,7 +152,7 @@ export class ChunkStore {
       await chunk.disk.files.use(chunk.handle, { create: false }, file => file.sync());
       if (isFirst) await this.platform.disk.syncDirectory(chunk.disk.files.folderOf(chunk.handle));
     } catch (error) {
-      chunk.brokenVersion = chunk.version;
+      await this.distrust(chunk);
       throw chunk.disk.fail(
         new GfsError(
           'DISK_FAILED',
@@ -166,6 +166,19 @@ export class ChunkStore {
     if (chunk.cuts === cuts) chunk.syncedBytes = Math.max(chunk.syncedBytes, writtenBytes);
     await this.commit(chunk, { sync: true });
     if (chunk.cuts === cuts) chunk.durableBytes = Math.max(chunk.durableBytes, writtenBytes);
+  }
+
+  /** After a failed sync reads show bytes that the disk may never get, also to later processes: the replica is to be copied as a whole. */
+  private async distrust(chunk: Chunk): Promise<void> {
+    chunk.brokenVersion = chunk.version;
+    chunk.corrupt = true;
+    this.noteChange(chunk);
+    try {
+      await this.commit(chunk, { sync: true });
+    } catch (error) {
+      const { code, message } = asGfsError(error);
+      this.platform.logger.warn({ handle: chunk.handle, code, reason: message }, 'a failed sync could not be recorded');
+    }
   }
 
   /**

@@ -67,7 +67,7 @@ interface Waiting {
 }
 
 class RpcPeer implements Peer {
-  connectionNumber = 0;
+  private connections = 0;
   private link: Link | undefined;
   private stopped = false;
   private calls = 0;
@@ -80,6 +80,11 @@ class RpcPeer implements Peer {
 
   get queuedBytes(): number {
     return this.link?.queuedBytes ?? 0;
+  }
+
+  /** Already the next one's when the last one is over, since the next message will make it. */
+  get connectionNumber(): number {
+    return this.link?.isOver ? this.connections + 1 : this.connections;
   }
 
   call<K extends Kind>(kind: K, request: Request<K>, options: CallOptions): Promise<CallResult<K>> {
@@ -107,9 +112,9 @@ class RpcPeer implements Peer {
     });
   }
 
-  send<K extends Kind>(kind: K, request: Request<K>, payload?: readonly Buffer[]): void {
+  send<K extends Kind>(kind: K, request: Request<K>, payload?: readonly Buffer[], payloadCrc?: number): void {
     if (this.stopped) return;
-    this.connect().send(kind, request, payload);
+    this.connect().send(kind, request, payload, payloadCrc);
   }
 
   stop(): void {
@@ -119,7 +124,7 @@ class RpcPeer implements Peer {
 
   private connect(): Link {
     if (!this.link || this.link.isOver) {
-      this.connectionNumber++;
+      this.connections++;
       this.link = new Link(this.address, this.platform, this.options);
     }
     return this.link;
@@ -187,7 +192,7 @@ class Link {
     });
   }
 
-  send(kind: Kind, request: unknown, payload: readonly Buffer[] | undefined): void {
+  send(kind: Kind, request: unknown, payload: readonly Buffer[] | undefined, payloadCrc: number | undefined): void {
     this.transmit(0, {
       type: FRAME.oneWay,
       kind: MESSAGES[kind].number,
@@ -195,6 +200,7 @@ class Link {
       waitMs: 0,
       body: encodeBody(request),
       ...(payload ? { payload } : {}),
+      ...(payloadCrc === undefined ? {} : { payloadCrc }),
     });
   }
 

@@ -63,11 +63,11 @@ export interface CallResult<K extends Kind> {
 export interface Peer {
   readonly address: Address;
   call<K extends Kind>(kind: K, request: Request<K>, options: CallOptions): Promise<CallResult<K>>;
-  /** One-way: sent when connected (or connecting), otherwise dropped. */
-  send<K extends Kind>(kind: K, request: Request<K>, payload?: readonly Buffer[]): void;
+  /** One-way: sent when connected (or connecting), otherwise dropped. `payloadCrc`: CRC-32 of the payload when the caller has it already. */
+  send<K extends Kind>(kind: K, request: Request<K>, payload?: readonly Buffer[], payloadCrc?: number): void;
   /** Bytes waiting here to be sent. */
   readonly queuedBytes: number;
-  /** Raised by every new connection. What was pushed under an older number is lost. */
+  /** Raised by every new connection, as soon as the last one is over. What was pushed under an older number is lost. */
   readonly connectionNumber: number;
 }
 
