@@ -17,6 +17,19 @@ export function pick<T>(random: Random, items: readonly T[]): T {
   return items[randomInt(random, items.length)] as T;
 }
 
+/** One element of a non-empty list, each as likely as its weight says. Requires weights above 0. */
+export function pickWeighted<T>(random: Random, items: readonly T[], weightOf: (item: T) => number): T {
+  let sum = 0;
+  for (const item of items) sum += weightOf(item);
+  let point = random.float() * sum;
+  for (const item of items) {
+    point -= weightOf(item);
+    if (point < 0) return item;
+  }
+  // Rounding may leave a crumb behind the last.
+  return items[items.length - 1] as T;
+}
+
 /** A new list with the same elements in random order. */
 export function shuffled<T>(random: Random, items: readonly T[]): T[] {
   const list = items.slice();

@@ -192,7 +192,7 @@ export class AppendTargets {
     const { store, servers, placer, leases, time, settings, cluster, platform } = this.context;
     const { goal } = getFile(store, inode);
     const least = Math.min(cluster.minReplicas, goal);
-    const chosen = choose(platform.random, servers.candidates(least), {
+    const chosen = placer.choose(servers.candidates(least), {
       goal,
       least,
       bytes: cluster.chunkSizeBytes,

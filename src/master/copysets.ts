@@ -3,7 +3,7 @@
 import { assert } from '../lib/assert.js';
 import { pick, type Random } from '../lib/random.js';
 import type { ServerId } from '../protocol/ids.js';
-import type { Correlation, Place } from './correlation.js';
+import { type Correlation, equalUpTo, type Place } from './correlation.js';
 
 export interface CopysetMember {
   id: ServerId;
@@ -21,6 +21,8 @@ export interface CopysetOptions {
 }
 
 interface Member {
+  /** Where it stands in the list of members. */
+  index: number;
   readonly id: ServerId;
   readonly location: string;
   readonly place: Place;
@@ -34,6 +36,9 @@ interface Member {
 interface Copyset {
   members: Member[];
 }
+
+/** More than a server is in sets: makes of two scores one. */
+const SETS_SCALE = 1e6;
 
 /** How many sets one server of even surroundings is in: as many as permutations in the paper. */
 export function setsPerServer(replicas: number, scatterWidth: number): number {
@@ -50,6 +55,8 @@ export function copysetsMax(options: { servers: number; replicas: number; scatte
 
 export class CopysetTable {
   private readonly members = new Map<ServerId, Member>();
+  /** The same members as a list: dealing looks at all of them for every set. */
+  private list: Member[] = [];
   /** INVARIANT: each has `replicas` different members, and no two are the same. */
   private readonly sets = new Set<Copyset>();
   /** Sets with a member that left; another takes its place before the set is used again. */
@@ -92,8 +99,10 @@ export class CopysetTable {
     const joining = servers.filter(({ id }) => !present.has(id)).sort((a, b) => (a.id < b.id ? -1 : 1));
     for (const { id, location } of joining) {
       const place = this.options.correlation.place(location);
-      this.members.set(id, { id, location, place, sets: new Set(), neighbours: new Map(), started: 0 });
+      this.members.set(id, { index: 0, id, location, place, sets: new Set(), neighbours: new Map(), started: 0 });
     }
+    this.list = [...this.members.values()];
+    for (const [index, member] of this.list.entries()) member.index = index;
     this.isDealt = false;
   }
 
@@ -186,38 +195,46 @@ export class CopysetTable {
   /** The server with the least scatter width of those that need more. */
   private neediest(): Member | undefined {
     if (this.sets.size >= this.setsMax) return undefined;
-    const wanted = Math.min(Math.max(this.options.scatterWidth, this.options.replicas - 1), this.members.size - 1);
-    const needy = [...this.members.values()].filter(
-      member => member.neighbours.size < wanted && member.started < this.startsMax,
+    const { replicas, scatterWidth, random } = this.options;
+    const wanted = Math.min(Math.max(scatterWidth, replicas - 1), this.list.length - 1);
+    const { startsMax } = this;
+    const needy = best(this.list, ({ neighbours, started }) =>
+      neighbours.size < wanted && started < startsMax ? -neighbours.size : Number.NEGATIVE_INFINITY,
     );
-    const least = Math.min(...needy.map(member => member.neighbours.size));
-    const neediest = needy.filter(member => member.neighbours.size === least);
-    return neediest.length === 0 ? undefined : pick(this.options.random, neediest);
+    return needy.length === 0 ? undefined : pick(random, needy);
   }
 
-  /** Fills a set up: always the least correlated with those in it; of these new neighbours, the first member's above all; of these who is in the fewest sets. */
+  /**
+   * Fills a set up: always one of the least correlated with those in it; of these the one with most new neighbours there, the first member above
+   * all; of these one that is in few sets.
+   */
   private complete(start: readonly Member[]): Member[] {
-    const { replicas, correlation, random } = this.options;
+    const { replicas, random } = this.options;
     const chosen = [...start];
+    const sums = new Float64Array(this.list.length);
+    const known = new Uint8Array(this.list.length);
+    for (const member of chosen) this.weighIn(member, sums, known, member === chosen[0] ? replicas : 1);
     while (chosen.length < replicas) {
-      const others = [...this.members.values()].filter(member => !chosen.includes(member));
-      const far = correlation.least(
-        others,
-        chosen.map(({ place }) => place),
-      );
-      const fresh = most(far, ({ neighbours }) => {
-        let score = neighbours.has(chosen[0]!) ? 0 : replicas;
-        for (const other of chosen) if (!neighbours.has(other)) score++;
-        return score;
-      });
-      chosen.push(
-        pick(
-          random,
-          most(fresh, member => -member.sets.size),
+      const limit = equalUpTo(sums.reduce((least, sum) => Math.min(least, sum), Number.POSITIVE_INFINITY));
+      const next = pick(
+        random,
+        best(this.list, ({ index, sets }) =>
+          sums[index]! <= limit ? -known[index]! * SETS_SCALE - sets.size : Number.NEGATIVE_INFINITY,
         ),
       );
+      chosen.push(next);
+      this.weighIn(next, sums, known, 1);
     }
     return chosen;
+  }
+
+  /** Adds a chosen member's correlations with all others to `sums`, and `weight` to `known` where somebody shares a set with it. */
+  private weighIn(member: Member, sums: Float64Array, known: Uint8Array, weight: number): void {
+    const { correlation } = this.options;
+    for (const { index, place } of this.list) sums[index]! += correlation.between(member.place, place);
+    sums[member.index] = Number.POSITIVE_INFINITY;
+    for (const neighbour of member.neighbours.keys())
+      if (this.list[neighbour.index] === neighbour) known[neighbour.index]! += weight;
   }
 
   private add(set: Copyset): void {
@@ -243,15 +260,15 @@ export class CopysetTable {
   }
 }
 
-/** The items with the greatest score. */
-function most<T>(items: readonly T[], score: (item: T) => number): T[] {
-  let best = Number.NEGATIVE_INFINITY;
+/** The items with the greatest score; none that has minus infinity. */
+function best<T>(items: readonly T[], scoreOf: (item: T) => number): T[] {
+  let greatest = Number.NEGATIVE_INFINITY;
   let kept: T[] = [];
   for (const item of items) {
-    const value = score(item);
-    if (value < best) continue;
-    if (value > best) kept = [];
-    best = value;
+    const score = scoreOf(item);
+    if (score < greatest || score === Number.NEGATIVE_INFINITY) continue;
+    if (score > greatest) kept = [];
+    greatest = score;
     kept.push(item);
   }
   return kept;

@@ -11,14 +11,15 @@ export interface CorrelationRule {
 
 /** A location, taken apart once. */
 export interface Place {
-  readonly parts: readonly string[];
+  /** One number for each level, from the widest down: that of the whole path to it. */
+  readonly path: readonly number[];
   /** The rules of which this place is one side, the narrowest first. */
   readonly sides: readonly Side[];
 }
 
 interface Side {
   /** What the other place has to lie below. */
-  other: readonly string[];
+  other: readonly number[];
   /** Levels of both sides together: how narrow the rule is. */
   depth: number;
   correlation: number;
@@ -29,27 +30,34 @@ const LEVEL_FACTOR = 4;
 /** Sums of correlations that differ by less than a tenth count as equal: then room decides. */
 const EQUAL_WITHIN = 1.1;
 const ROUNDING = 1e-12;
-/** Locations taken apart and kept; beyond, all are forgotten and taken apart again. */
-const PLACES_MAX = 65_536;
 const LEVELS_MAX = 64;
 const BY_DISTANCE = Array.from({ length: LEVELS_MAX }, (_, levels) => LEVEL_FACTOR ** -levels);
 
 export class Correlation {
+  /** Both hold what servers said where they are, and nothing else: they are bounded by the servers that the master knows. */
   private readonly places = new Map<string, Place>();
+  private readonly numbers = new Map<string, number>();
+  private readonly rules: Array<{ left: readonly number[]; right: readonly number[]; correlation: number }>;
 
-  constructor(private readonly rules: readonly CorrelationRule[] = []) {}
+  constructor(rules: readonly CorrelationRule[] = []) {
+    this.rules = rules.map(({ left, right, correlation }) => ({
+      left: this.pathOf(left),
+      right: this.pathOf(right),
+      correlation,
+    }));
+  }
 
   /** Whether a file has its say. */
   get hasRules(): boolean {
     return this.rules.length > 0;
   }
 
+  /** Requires a place that belongs to this object wherever places are compared. */
   place(location: string): Place {
     const known = this.places.get(location);
     if (known) return known;
-    if (this.places.size >= PLACES_MAX) this.places.clear();
-    const parts = partsOf(location);
-    const place = { parts, sides: this.sidesOf(parts) };
+    const path = this.pathOf(partsOf(location));
+    const place = { path, sides: this.sidesOf(path) };
     this.places.set(location, place);
     return place;
   }
@@ -63,12 +71,12 @@ export class Correlation {
    * the file that is as narrow. Symmetric.
    */
   between(a: Place, b: Place): number {
-    const shared = sharedDepth(a.parts, b.parts);
+    const shared = sharedDepth(a.path, b.path);
     for (const { other, depth, correlation } of a.sides) {
       if (depth < 2 * shared) break;
-      if (isBelow(b.parts, other)) return correlation;
+      if (isBelow(b.path, other)) return correlation;
     }
-    const levels = Math.max(a.parts.length, b.parts.length) - shared;
+    const levels = Math.max(a.path.length, b.path.length) - shared;
     return BY_DISTANCE[Math.min(levels, LEVELS_MAX - 1)]!;
   }
 
@@ -89,22 +97,37 @@ export class Correlation {
       sums[i] = sum;
       if (sum < least) least = sum;
     }
-    const limit = least * EQUAL_WITHIN + ROUNDING;
+    const limit = equalUpTo(least);
     return items.filter((_, i) => sums[i]! <= limit);
   }
 
-  private sidesOf(parts: readonly string[]): Side[] {
+  private pathOf(parts: readonly string[]): number[] {
+    let name = '';
+    return parts.map(part => {
+      name += `/${part}`;
+      const number = this.numbers.get(name) ?? this.numbers.size;
+      this.numbers.set(name, number);
+      return number;
+    });
+  }
+
+  private sidesOf(path: readonly number[]): Side[] {
     const sides: Side[] = [];
     for (const { left, right, correlation } of this.rules) {
       const depth = left.length + right.length;
-      if (isBelow(parts, left)) sides.push({ other: right, depth, correlation });
-      if (isBelow(parts, right)) sides.push({ other: left, depth, correlation });
+      if (isBelow(path, left)) sides.push({ other: right, depth, correlation });
+      if (isBelow(path, right)) sides.push({ other: left, depth, correlation });
     }
     // Of two that are as narrow, the one that fears more.
     return sides.sort((a, b) => b.depth - a.depth || b.correlation - a.correlation);
   }
 }
 
-function isBelow(parts: readonly string[], prefix: readonly string[]): boolean {
-  return sharedDepth(parts, prefix) === prefix.length;
+/** Up to where a sum of correlations counts as equal to the least one. */
+export function equalUpTo(least: number): number {
+  return least * EQUAL_WITHIN + ROUNDING;
+}
+
+function isBelow(path: readonly number[], prefix: readonly number[]): boolean {
+  return sharedDepth(path, prefix) === prefix.length;
 }

@@ -7,7 +7,7 @@ export function partsOf(location: string): string[] {
 }
 
 /** How many levels, from the widest down, two places share. */
-export function sharedDepth(a: readonly string[], b: readonly string[]): number {
+export function sharedDepth<T extends string | number>(a: readonly T[], b: readonly T[]): number {
   const depth = Math.min(a.length, b.length);
   let shared = 0;
   while (shared < depth && a[shared] === b[shared]) shared++;

@@ -7,7 +7,6 @@ import { chunksAfter, findChunk } from './chunks.js';
 import { type HealingStep, nextStep } from './healing-plan.js';
 import { isCurrent } from './locations.js';
 import type { MasterContext } from './master-context.js';
-import { choose } from './placement.js';
 import type { ChunkRecord } from './records.js';
 import type { Sealing } from './sealing.js';
 import { BOUNDS } from './settings.js';
@@ -164,15 +163,18 @@ export class Healing {
     chunk: ChunkRecord,
     step: Extract<HealingStep, { kind: 'copy' }>,
   ): { server: ServerId; whole: boolean } | undefined {
-    const { servers, platform } = this.context;
+    const { servers, placer } = this.context;
     const beside = step.holders.flatMap(server => servers.candidate(server) ?? []);
     try {
       const free = servers.candidates(1).filter(({ id }) => !step.holders.includes(id));
-      const [chosen] = choose(platform.random, free, { goal: 1, least: 1, bytes: chunk.lengthBytes, beside });
+      const { goal: replicas, lengthBytes: bytes } = chunk;
+      const [chosen] = placer.choose(free, { goal: 1, least: 1, bytes, beside, replicas });
       return { server: chosen!.id, whole: false };
     } catch (error) {
+      // That there is no place for one chunk must not keep the others waiting.
+      if (!(error instanceof GfsError)) throw error;
       const bad = step.corrupt[0];
-      if (bad === undefined) throw error;
+      if (bad === undefined) return undefined;
       return { server: bad, whole: true };
     }
   }

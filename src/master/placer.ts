@@ -47,7 +47,12 @@ export class Placer {
     if (scatterWidth === 0 || replicas < 2) return undefined;
     let table = this.tables.get(replicas);
     if (!table) {
-      table = new CopysetTable({ replicas, scatterWidth, correlation, random: new SeededRandom(`${seed} ${replicas}`) });
+      table = new CopysetTable({
+        replicas,
+        scatterWidth,
+        correlation,
+        random: new SeededRandom(`${seed} ${replicas}`),
+      });
       this.tables.set(replicas, table);
     }
     table.follow(members());

@@ -1,6 +1,6 @@
 // Choosing servers: a pure function of candidates and chance.
 import test from 'ava';
-import { type Candidate, choose, distance } from '../../src/master/placement.js';
+import { type Candidate, choose } from '../../src/master/placement.js';
 import { GfsError } from '../../src/protocol/errors.js';
 import type { ServerId } from '../../src/protocol/ids.js';
 import { seeded } from './fake-cluster.js';
@@ -14,15 +14,6 @@ function candidate(id: string, location: string, more: Partial<Candidate> = {}):
 const RACKS = ['a', 'b', 'c', 'd'].flatMap(rack =>
   [1, 2, 3].map(host => candidate(`${rack}${host}`, `/z/p/${rack}/${host}`)),
 );
-
-test('distance counts the levels up to where two places part', t => {
-  t.is(distance('/z/p/r/h', '/z/p/r/h'), 0);
-  t.is(distance('/z/p/r/h', '/z/p/r/g'), 1);
-  t.is(distance('/z/p/r/h', '/z/p/s/h'), 2);
-  t.is(distance('/z/p/r/h', '/y/p/r/h'), 4);
-  t.is(distance('', ''), 0);
-  t.is(distance('', '/z/p'), 2);
-});
 
 test('§4.2 replicas are spread over racks', t => {
   const random = seeded(3);
