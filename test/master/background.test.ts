@@ -17,6 +17,14 @@ async function withSealedChunk(t: ExecutionContext, options: Parameters<typeof F
   return { cluster, inode, handle: target.handle, chain };
 }
 
+/** A file with one sealed chunk on the servers that are up. */
+async function sealedFile(cluster: FakeCluster, name: string): Promise<ChunkHandle> {
+  const target = await cluster.target(await cluster.createFile(name));
+  for (const server of cluster.chainOf(target)) server.hold(target.handle, 50);
+  await cluster.ask('complain', { handle: target.handle, version: 1 });
+  return target.handle;
+}
+
 function openSession(
   cluster: FakeCluster,
   client: string,
@@ -88,6 +96,23 @@ test('a corrupt replica is replaced by a whole copy on its own server when there
   const order = bad!.orders.find(({ kind }) => kind === 'copyChunk');
   t.true(order?.body.whole);
   t.is(cluster.master.rooms.context.locations.find(handle, bad!.id)?.corrupt, false);
+});
+
+test('a chunk that no server can take does not keep the healing of others waiting', async t => {
+  const cluster = await FakeCluster.start(t, { settings: { rereplicateAfter: 1_000 } });
+  cluster.servers[2]!.isReachable = false;
+  await cluster.clock.advance(15_000);
+  await sealedFile(cluster, 'first');
+  const handle = await sealedFile(cluster, 'second');
+  await cluster.clock.advance(2_000);
+
+  const bad = cluster.servers[0]!;
+  const report = { handle, version: 2, lengthBytes: 50, state: 'sealed' as const, suspect: false };
+  await cluster.beat(bad, { changed: [{ ...report, corrupt: true }] });
+  await cluster.clock.advance(5_000);
+
+  const copies = bad.orders.filter(({ kind, body }) => kind === 'copyChunk' && body.handle === handle);
+  t.is(copies.length, 1);
 });
 
 test('§4.4 what nothing refers to is deleted after the grace, and not before', async t => {
