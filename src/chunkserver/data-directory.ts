@@ -185,26 +185,31 @@ async function openIndex(path: string, platform: Platform, create: boolean): Pro
 }
 
 async function makeIndex(path: string, platform: Platform): Promise<Kv> {
-  const { disk, logger, clock } = platform;
-  if (await hasChunkFiles(path, platform)) {
-    const aside = `${path}/chunks.lost-${clock.wallMs()}`;
-    await disk.rename(`${path}/chunks`, aside);
-    await disk.syncDirectory(path);
-    logger.error(
-      { disk: path, aside },
-      'chunk files without an index: the server that wrote them is lost; they are set aside and can be deleted once the cluster has healed',
-    );
-  }
+  await setAside(path, platform);
   const kv = await openIndex(path, platform, true);
   if (!kv) throw new GfsError('FAILED', `cannot make an index in ${path}`);
   return kv;
 }
 
-async function hasChunkFiles(path: string, platform: Platform): Promise<boolean> {
+/** Moves chunk files that no index speaks of out of the way. */
+async function setAside(path: string, platform: Platform): Promise<void> {
+  const { disk, logger, clock } = platform;
+  const aside = `${path}/chunks.lost-${Math.floor(clock.wallMs())}`;
+  let count = 0;
   for (const folder of await listOrNone(platform, `${path}/chunks`)) {
-    if ((await listOrNone(platform, `${path}/chunks/${folder}`)).length > 0) return true;
+    for (const name of await listOrNone(platform, `${path}/chunks/${folder}`)) {
+      if (count === 0) await disk.makeDirectory(aside);
+      await disk.rename(`${path}/chunks/${folder}/${name}`, `${aside}/${name}`);
+      count++;
+    }
   }
-  return false;
+  if (count === 0) return;
+  await disk.syncDirectory(aside);
+  await disk.syncDirectory(path);
+  logger.error(
+    { disk: path, aside, count },
+    'chunk files without an index: the server that wrote them is lost; they are set aside and can be deleted once the cluster has healed',
+  );
 }
 
 async function listOrNone(platform: Platform, path: string): Promise<string[]> {

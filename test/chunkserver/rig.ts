@@ -74,7 +74,16 @@ export class Host {
   }
 
   async start(settings: Partial<ChunkserverSettings> = {}): Promise<void> {
-    const server = new Chunkserver(this.node.boot(), {
+    const server = this.create(settings);
+    await this.rig.do(() => server.start());
+    this.process = server;
+    this.id = server.server;
+    this.epoch = server.epoch;
+  }
+
+  /** A process that has not started yet. */
+  create(settings: Partial<ChunkserverSettings> = {}): Chunkserver {
+    return new Chunkserver(this.node.boot(), {
       ...settingValues(CHUNKSERVER_SETTINGS),
       ...{ heartbeat: 200, leaseIdle: 100_000, chainTimeout: 500, scrubPeriod: 0, reserve: 64 * KiB },
       ...{ master: MASTER, listen: this.address, data: ['/data'] },
@@ -84,10 +93,6 @@ export class Host {
         this.failure = error;
       },
     });
-    await this.rig.do(() => server.start());
-    this.process = server;
-    this.id = server.server;
-    this.epoch = server.epoch;
   }
 
   async stop(): Promise<void> {

@@ -1,0 +1,209 @@
+// What a start finds: torn tails, lost power, missing files, directories that belong elsewhere (DESIGN 4 and 6; issue 4).
+import test from 'ava';
+import { GfsError } from '../../src/protocol/errors.js';
+import type { ChunkHandle } from '../../src/protocol/ids.js';
+import { CHUNK, KiB, pattern, Rig } from './rig.js';
+
+const hello = Buffer.from('hello\n');
+
+test('a killed server keeps everything that it acknowledged, and nothing becomes suspect', async t => {
+  const rig = await Rig.start(t);
+  const bytes = pattern(300 * KiB);
+  await rig.appendAll([hello, bytes]);
+
+  await rig.hosts[1]!.crash();
+
+  t.like(rig.report(rig.hosts[1]!), { lengthBytes: 6 + 300 * KiB, suspect: false, corrupt: false, state: 'open' });
+  t.true((await rig.do(() => rig.read(rig.hosts[1]!, 6, 300 * KiB))).equals(bytes));
+});
+
+test('a torn append behind the recorded length is cut off at the start (DESIGN 6)', async t => {
+  const rig = await Rig.start(t);
+  await rig.appendAll([hello]);
+  const host = rig.hosts[0]!;
+  host.node.kill();
+  host.node.disk.file(host.path())!.write(6, Buffer.from('torn'));
+
+  await host.start();
+
+  t.deepEqual(host.file(), hello);
+  t.like(rig.report(host), { lengthBytes: 6, suspect: false });
+});
+
+test('the file of a chunk that was never acknowledged goes away at the start', async t => {
+  const rig = await Rig.start(t);
+  const host = rig.hosts[0]!;
+  host.node.kill();
+  const path = host.path(9 as ChunkHandle);
+  host.node.disk.create(path).write(0, Buffer.from('torn'));
+
+  await host.start();
+
+  t.is(host.node.disk.file(path), undefined);
+});
+
+test('after a loss of power open chunks are suspect and as long as their bytes can be verified (DESIGN 4)', async t => {
+  let shortened = 0;
+  for (let seed = 1; seed <= 12; seed++) {
+    const rig = await Rig.start(t, { seed });
+    const records = Array.from({ length: 12 }, (_, i) => pattern(20_000 + i, i));
+    await rig.appendAll(records.slice(0, 4));
+    await rig.do(() => rig.call(rig.hosts[0]!, 'syncChunk', { token: rig.token(), lengthBytes: 80_006 }));
+    await rig.appendAll(records.slice(4), { from: 5 });
+    const host = rig.hosts[1]!;
+    await host.losePower();
+
+    const report = rig.report(host)!;
+    t.true(report.suspect);
+    t.true(report.lengthBytes >= 80_006, 'what was synced is there');
+    const ends = records.map((_, i) => records.slice(0, i + 1).reduce((sum, record) => sum + record.length, 0));
+    t.true(ends.includes(report.lengthBytes), 'no half append is left');
+    const { lengthBytes } = report;
+    const read = await rig.do(() => rig.read(host, 0, lengthBytes));
+    t.true(read.equals(Buffer.concat(records).subarray(0, lengthBytes)));
+    if (lengthBytes < ends[11]!) shortened++;
+  }
+  t.true(shortened > 0, 'some of the seeds lose bytes');
+});
+
+test('a chunk that was fenced before the power went is not suspect: its answer was synced first (DESIGN 4)', async t => {
+  const rig = await Rig.start(t);
+  await rig.appendAll([hello, pattern(100_000)]);
+  const host = rig.hosts[1]!;
+  await rig.do(() => rig.order(host, 'fence', { version: 2 }));
+
+  await host.losePower();
+
+  t.like(rig.report(host), { lengthBytes: 100_006, suspect: false, state: 'fenced', version: 2 });
+});
+
+test('a start that dies before it has doubted every chunk leaves the doubt to the next one', async t => {
+  const rig = await Rig.start(t, { servers: 1 });
+  const handles = [11, 12, 13, 14, 15, 16, 17, 18, 19, 20] as ChunkHandle[];
+  for (const handle of handles)
+    await rig.do(() => rig.append({ bytes: pattern(70_000), token: rig.token({ handle }) }));
+  const host = rig.hosts[0]!;
+  host.node.powerLoss();
+  for (let ms = 1; ms < 30; ms += 4) {
+    void host.create().start();
+    await rig.pass(ms);
+    host.node.kill();
+  }
+
+  await host.start();
+
+  const present = handles.map(handle => rig.report(host, handle)).filter(report => report !== undefined);
+  t.true(present.length > 0);
+  for (const report of present) t.true(report.suspect, `chunk ${report.handle}`);
+});
+
+test('a server that was stopped cleanly has nothing to doubt, even if its machine loses power then', async t => {
+  const rig = await Rig.start(t, { servers: 1 });
+  await rig.appendAll([hello, pattern(100_000)]);
+  const host = rig.hosts[0]!;
+  await host.stop();
+  t.like(rig.returned[0], { handle: CHUNK, version: 1, lengthBytes: 100_006 });
+
+  await host.losePower();
+
+  t.like(rig.report(host), { lengthBytes: 100_006, suspect: false });
+});
+
+test('the file of a sealed chunk is missing: named in the log, reported as corrupt, not read (issue 4)', async t => {
+  const rig = await Rig.start(t);
+  await rig.appendAll([hello]);
+  await rig.seal(2);
+  const host = rig.hosts[0]!;
+  host.node.kill();
+  host.node.disk.remove(host.path());
+
+  await host.start();
+
+  t.like(rig.report(host), { corrupt: true, state: 'sealed' });
+  t.is(await rig.refusal(() => rig.read(host, 0, 6)), 'CORRUPT');
+});
+
+test('who lost the index is a new server; the old chunk files are set aside (DESIGN 4, rule 2)', async t => {
+  const rig = await Rig.start(t);
+  await rig.appendAll([hello]);
+  const host = rig.hosts[0]!;
+  const { id } = host;
+  host.node.kill();
+  host.node.kv.wipe();
+
+  await host.start();
+
+  t.not(host.id, id);
+  t.is(rig.report(host), undefined);
+  t.is(host.file(), undefined);
+  t.is(host.node.disk.filePaths('/data/chunks.lost-').length, 1);
+});
+
+test('the epoch is raised durably before every registration (rule 2)', async t => {
+  const rig = await Rig.start(t, { servers: 1 });
+  const host = rig.hosts[0]!;
+  const epochs = [host.epoch];
+  for (let i = 0; i < 3; i++) {
+    if (i === 1) await host.losePower();
+    else await host.crash();
+    epochs.push(host.epoch);
+  }
+  t.deepEqual(epochs, [1, 2, 3, 4]);
+});
+
+test('several directories: the first one names the server, and one of another server is refused', async t => {
+  const rig = await Rig.start(t, { servers: 1, settings: { data: ['/data', '/disk2'] } });
+  const host = rig.hosts[0]!;
+  await host.stop();
+
+  const swapped = await t.throwsAsync(host.start({ data: ['/new', '/disk2'] }));
+
+  t.true(swapped instanceof GfsError && swapped.code === 'WRONG_DATA' && swapped.message.includes('/disk2'));
+  host.node.exit();
+  await host.start({ data: ['/data', '/disk2'] });
+  t.is(host.epoch, 2);
+});
+
+test('a chunk goes to the disk with more room, and a failing disk takes only its own chunks down (DESIGN 6)', async t => {
+  const rig = await Rig.start(t, { servers: 1, settings: { data: ['/data', '/disk2'] } });
+  const host = rig.hosts[0]!;
+  await rig.appendAll([hello]);
+  host.node.disk.setFaults({ syncErrorRate: 1 }, '/data/chunks');
+  const token = rig.token();
+
+  t.is(await rig.refusal(() => rig.call(host, 'syncChunk', { token, lengthBytes: 6 })), 'DISK_FAILED');
+  await rig.pass(500);
+
+  t.is(rig.failedDisks[0]?.path, '/data');
+  t.like(rig.report(host), { corrupt: true });
+  t.is(await rig.refusal(() => rig.append({ bytes: hello, sequence: 2 })), 'BROKEN');
+  const elsewhere = rig.token({ handle: 9 as ChunkHandle });
+  t.is((await rig.do(() => rig.append({ bytes: hello, token: elsewhere }))).offset, 0);
+  t.is(host.node.disk.filePaths('/disk2/chunks/09').length, 1);
+});
+
+test('a master of another cluster is refused, at the start and later', async t => {
+  const rig = await Rig.start(t, { servers: 1 });
+  const host = rig.hosts[0]!;
+  await host.stop();
+  rig.clusterId = 'another';
+
+  const refused = await t.throwsAsync(host.start());
+
+  t.true(refused instanceof GfsError && refused.code === 'WRONG_CLUSTER');
+});
+
+test('a server starts without a master and registers when there is one', async t => {
+  const rig = await Rig.start(t, { servers: 1 });
+  const host = rig.hosts[0]!;
+  await rig.appendAll([hello]);
+  host.node.kill();
+  rig.network.cut('s1', 'master');
+  await host.start();
+  t.false(host.process!.isRegistered);
+
+  rig.network.heal();
+  await rig.pass(10_000);
+
+  t.true(host.process!.isRegistered);
+});
