@@ -29,7 +29,7 @@ export async function must(
   script: string,
   options: Parameters<typeof shell>[1] = {},
 ): Promise<string> {
-  const result = await shell(`set -e -o pipefail\n${script}`, options);
+  const result = await shell(`set -e\n${script}`, options);
   if (result.code !== 0) {
     t.log(`script: ${script}\nexit code ${result.code}\n${result.stdout.slice(-4000)}\n${result.stderr.slice(-4000)}`);
     throw new Error(`script failed with ${result.code}: ${result.stderr.slice(-500)}`);
