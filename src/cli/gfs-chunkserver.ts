@@ -56,12 +56,13 @@ async function serveChunks(
     ...(options.pidFile === undefined ? {} : { pidFile: options.pidFile }),
     stopMsMax: STOP_MS_MAX,
     start: async () => {
-      const { buildPlatform } = await import('./build-platform.js');
+      const { buildHeldPlatform } = await import('./build-platform.js');
       const { Chunkserver } = await import('../chunkserver/chunkserver.js');
-      const platform = buildPlatform(options, 'gfs-chunkserver');
+      const { platform, release } = buildHeldPlatform(options, 'gfs-chunkserver');
       const { data, master, secretFile } = options;
       const server = new Chunkserver(platform, { ...settings, data, master, secret: secretFile?.content });
       const address = await server.start();
+      release();
       return { readyLine: `gfs-chunkserver ready on ${address}`, stop: () => server.stop() };
     },
   });

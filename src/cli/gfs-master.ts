@@ -85,9 +85,9 @@ async function serveCluster(
     ...(options.pidFile === undefined ? {} : { pidFile: options.pidFile }),
     stopMsMax: STOP_MS_MAX,
     start: async () => {
-      const { buildPlatform } = await import('./build-platform.js');
+      const { buildHeldPlatform } = await import('./build-platform.js');
       const { Master } = await import('../master/master.js');
-      const platform = buildPlatform(options, 'gfs-master');
+      const { platform, release } = buildHeldPlatform(options, 'gfs-master');
       const failed = deferred<void>();
       const master = new Master(platform, {
         ...settings,
@@ -96,6 +96,7 @@ async function serveCluster(
         onFailure: error => failed.reject(error),
       });
       const address = await master.start();
+      release();
       return { readyLine: `gfs-master ready on ${address}`, ended: failed.promise, stop: () => master.stop() };
     },
   });

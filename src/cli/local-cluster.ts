@@ -28,8 +28,8 @@ const READY_MS_MAX = 10_000;
 const START_MS_MAX = 10_000;
 const START_PAUSE_MS = 100;
 /** Together below the two seconds that ending a mount may take. */
-const STOP_CHUNKSERVERS_MS = 900;
-const STOP_MASTER_MS = 500;
+const STOP_CHUNKSERVERS_MS = 800;
+const STOP_MASTER_MS = 400;
 const ADDRESS_FILE = 'master-address';
 const FORMATTED_FILE = 'formatted';
 

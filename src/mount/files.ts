@@ -27,10 +27,19 @@ export class FileOperations {
 
   constructor(private readonly context: MountContext) {}
 
+  /**
+   * The kernel asks when it found no such name. When another mount made it meanwhile, STALE has the kernel look again and do what the caller asked for:
+   * open the file, or say EEXIST where O_EXCL or mknod(2) was meant, which cannot be told apart here.
+   */
   async makeNode(where: Where, mode: number, caller?: Caller): Promise<Attributes> {
-    const { attributes, file } = await this.createFile(where, OPEN_FLAGS.exclusive, mode, caller);
-    file.noteMade();
-    return attributes;
+    try {
+      const { attributes, file } = await this.createFile(where, OPEN_FLAGS.exclusive, mode, caller);
+      file.noteMade();
+      return attributes;
+    } catch (error) {
+      if (!hasCode(error, 'EXISTS')) throw error;
+      throw new GfsError('STALE', 'another mount made a file of this name a moment ago', { cause: error });
+    }
   }
 
   async open(where: Where, flags: number): Promise<{ handle: number; keepCache: boolean }> {

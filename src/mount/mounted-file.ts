@@ -28,6 +28,8 @@ export interface FileHandle extends HandleFlags {
   /** Failures of the file when fsync on this handle last reported. */
   failuresSeen: number;
   lastWriteMs: number;
+  /** Where the kernel's last O_APPEND request ended, when its write(2) may go on there. */
+  openEnd: number | undefined;
 }
 
 export interface MountedFileOptions {
@@ -40,6 +42,9 @@ export interface MountedFileOptions {
 }
 
 const ONE_WRITER = 'write';
+const PAGE_BYTES = 4096;
+/** Limits of a write request are multiples of this: 128 KiB with fuse-native, up to 1 MiB with the kernel transport. */
+const REQUEST_BYTES = 128 * 1024;
 
 export class MountedFile {
   readonly client: OpenFile;
@@ -71,6 +76,7 @@ export class MountedFile {
       appendBytesMax: settings.appendSize,
       appendsInFlightMax: MOUNT_LIMITS.appendsInFlightMax,
       delayMs: settings.writeDelay,
+      holdMs: Math.max(settings.writeDelay, MOUNT_LIMITS.holdMs),
     });
   }
 
@@ -92,6 +98,7 @@ export class MountedFile {
       broken: undefined,
       failuresSeen: this.failures,
       lastWriteMs: Number.NEGATIVE_INFINITY,
+      openEnd: undefined,
     };
   }
 
@@ -121,7 +128,7 @@ export class MountedFile {
 
   /** Attributes that count every write that returned. */
   async attributes(): Promise<Attributes> {
-    await this.behind.settle();
+    await this.behind.settle({ whole: false });
     const attributes = await this.client.attributes();
     this.noteAttributes(attributes);
     return attributes;
@@ -132,7 +139,7 @@ export class MountedFile {
     const pending = this.behind.pendingBytes;
     // O_APPEND writes land at the predicted end or behind it, so everything below their predicted start is settled.
     const settledEnd = this.end === undefined ? 0 : this.end - pending;
-    if (pending > 0 && offset + length > settledEnd) await this.behind.settle();
+    if (pending > 0 && offset + length > settledEnd) await this.behind.settle({ whole: false });
     return this.client.read(offset, length);
   }
 
@@ -153,13 +160,11 @@ export class MountedFile {
       reportToWrite(handle);
       if (!handle.append && this.end !== offset) await this.reachEnd(handle, offset);
       if (this.end !== undefined) this.end += data.length;
-      // The promise is wrapped, so that the turn ends before the bytes have landed.
-      return {
-        promise: this.behind.add({ writer: handle, data, ...(handle.append ? {} : { expectedOffset: offset }) }),
-      };
+      // Promises are wrapped, so that the turn ends before the bytes have landed.
+      return { promise: handle.append ? this.addRecord(handle, offset, data) : this.addStream(handle, offset, data) };
     });
     handle.lastWriteMs = clock.monotonicMs();
-    if (paused || handle.durable) {
+    if ((paused && handle.openEnd === undefined) || handle.durable) {
       await landed.promise;
       reportToWrite(handle);
     }
@@ -213,6 +218,24 @@ export class MountedFile {
   async close(): Promise<void> {
     await this.behind.settle();
     await this.client.close();
+  }
+
+  private addStream(handle: FileHandle, offset: number, data: Buffer): Promise<void> {
+    return this.behind.add({ writer: handle, data, expectedOffset: offset });
+  }
+
+  /**
+   * The kernel cuts a write(2) at the first page boundary behind an offset that is none, and at the limit of a request (measured on Linux 6.18, with
+   * both transports). Without putting the parts together again, another mount's append could land between them and tear a line.
+   */
+  private addRecord(handle: FileHandle, offset: number, data: Buffer): Promise<void> {
+    const end = offset + data.length;
+    const isHead = offset % PAGE_BYTES !== 0 && data.length < PAGE_BYTES;
+    const isFullRequest = data.length % REQUEST_BYTES === 0;
+    const mayGoOn = !handle.durable && end % PAGE_BYTES === 0 && (isHead || isFullRequest);
+    const continues = handle.openEnd === offset;
+    handle.openEnd = mayGoOn ? end : undefined;
+    return this.behind.add({ writer: handle, data, mayGoOn, continues });
   }
 
   /** Makes `offset` the end of the file, or says why it cannot be. */

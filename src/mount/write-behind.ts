@@ -14,6 +14,19 @@ export interface Segment<Writer> {
   readonly split: boolean;
   readonly buffers: Buffer[];
   bytes: number;
+  /** Its last bytes may be the first part of a write(2) whose rest arrives in the next request. */
+  isOpen: boolean;
+}
+
+export interface PendingWrite<Writer> {
+  writer: Writer;
+  data: Buffer;
+  /** Absent for O_APPEND. */
+  expectedOffset?: number;
+  /** For O_APPEND: the rest of the same write(2) may follow, so the bytes wait for it a moment. */
+  mayGoOn?: boolean;
+  /** For O_APPEND: these may be that rest. */
+  continues?: boolean;
 }
 
 export interface WriteBehindOptions<Writer> {
@@ -29,6 +42,8 @@ export interface WriteBehindOptions<Writer> {
   appendBytesMax: number;
   appendsInFlightMax: number;
   delayMs: number;
+  /** How long the first part of a write(2) waits for the rest; at least delayMs. */
+  holdMs: number;
 }
 
 export class WriteBehind<Writer> {
@@ -70,7 +85,7 @@ export class WriteBehind<Writer> {
   }
 
   /** Queues bytes after all earlier ones. The caller waited for room. Settles when they landed or failed; never rejects. */
-  add(write: { writer: Writer; data: Buffer; expectedOffset?: number }): Promise<void> {
+  add(write: PendingWrite<Writer>): Promise<void> {
     assert(write.data.length > 0, 'an append has bytes');
     this.bytes += write.data.length;
     const last = this.queue[this.queue.length - 1];
@@ -78,26 +93,28 @@ export class WriteBehind<Writer> {
     const segment = joined ? last : this.newSegment(write);
     segment.buffers.push(write.data);
     segment.bytes += write.data.length;
+    segment.isOpen = write.mayGoOn === true;
     this.pump();
     if (this.queue.length > 0 && !this.delay) this.startDelay();
     return this.outstanding.get(segment)?.promise ?? Promise.resolve();
   }
 
-  /** Settles when everything that was added up to now landed or failed; never rejects. */
-  async settle(): Promise<void> {
+  /** Settles when everything that was added up to now landed or failed; never rejects. `whole`: every write(2) has returned, so no rest can follow. */
+  async settle(options: { whole: boolean } = { whole: true }): Promise<void> {
     if (this.outstanding.size === 0) return;
     const all = [...this.outstanding.values()].map(done => done.promise);
-    this.hurry();
+    this.hurry(options.whole);
     await Promise.all(all);
   }
 
-  private newSegment(write: { writer: Writer; data: Buffer; expectedOffset?: number }): Segment<Writer> {
+  private newSegment(write: PendingWrite<Writer>): Segment<Writer> {
     const segment: Segment<Writer> = {
       writer: write.writer,
       expectedOffset: write.expectedOffset,
       split: write.expectedOffset !== undefined || write.data.length > this.options.recordBytesMax,
       buffers: [],
       bytes: 0,
+      isOpen: false,
     };
     this.queue.push(segment);
     this.outstanding.set(segment, deferred());
@@ -105,21 +122,25 @@ export class WriteBehind<Writer> {
   }
 
   /** Stream writes join when they continue each other; O_APPEND writes of one handle join into one record, so that each stays whole. */
-  private joins(last: Segment<Writer>, write: { writer: Writer; data: Buffer; expectedOffset?: number }): boolean {
+  private joins(last: Segment<Writer>, write: PendingWrite<Writer>): boolean {
     const { appendBytesMax, recordBytesMax } = this.options;
     const joinedBytes = last.bytes + write.data.length;
     if (last.writer !== write.writer) return false;
-    if (joinedBytes > appendBytesMax) return false;
-    if (last.expectedOffset !== undefined) return write.expectedOffset === last.expectedOffset + last.bytes;
-    return write.expectedOffset === undefined && !last.split && joinedBytes <= recordBytesMax;
+    if (last.expectedOffset !== undefined)
+      return write.expectedOffset === last.expectedOffset + last.bytes && joinedBytes <= appendBytesMax;
+    if (write.expectedOffset !== undefined || last.split || joinedBytes > recordBytesMax) return false;
+    // A request at its limit behind a first part is a page larger than an append should be.
+    if (last.isOpen) return write.continues === true && joinedBytes <= 2 * appendBytesMax;
+    // A first part begins a segment of its own, so that the record has room for the rest.
+    return write.mayGoOn !== true && joinedBytes <= appendBytesMax;
   }
 
   private pump(): void {
     while (this.queue.length > 0 && this.inFlight < this.options.appendsInFlightMax) {
       const head = this.queue[0]!;
       // Something follows it, or it is full: it can grow no more.
-      const isComplete = this.queue.length > 1 || head.bytes >= this.options.appendBytesMax;
-      if (this.inFlight > 0 && !isComplete && this.urgent === 0) return;
+      const isComplete = this.queue.length > 1 || (!head.isOpen && head.bytes >= this.options.appendBytesMax);
+      if ((this.inFlight > 0 || head.isOpen) && !isComplete && this.urgent === 0) return;
       this.queue.shift();
       if (this.urgent > 0) this.urgent--;
       void this.send(head);
@@ -174,14 +195,22 @@ export class WriteBehind<Writer> {
   }
 
   private startDelay(): void {
-    this.delay = this.options.clock.setTimer(this.options.delayMs, () => {
+    const { clock, delayMs, holdMs } = this.options;
+    this.delay = clock.setTimer(delayMs, () => {
       this.delay = undefined;
-      this.hurry();
+      this.hurry(false);
+      if (this.queue.length === 0) return;
+      this.delay = clock.setTimer(holdMs - delayMs, () => {
+        this.delay = undefined;
+        this.hurry(true);
+      });
     });
   }
 
-  private hurry(): void {
-    this.urgent = this.queue.length;
+  /** Sends what is queued, a first part at the end only when `whole`. */
+  private hurry(whole: boolean): void {
+    const isLastHeld = !whole && this.queue[this.queue.length - 1]?.isOpen === true;
+    this.urgent = Math.max(this.urgent, this.queue.length - (isLastHeld ? 1 : 0));
     this.pump();
   }
 }

@@ -11,6 +11,7 @@ import { FakeClient, FakeStore } from './fake-client.js';
 
 const O_WRONLY = 0o1;
 const O_RDWR = 0o2;
+const O_EXCL = 0o200;
 const O_TRUNC = 0o1000;
 const O_APPEND = 0o2000;
 const O_DSYNC = 0o10000;
@@ -50,6 +51,21 @@ test('an O_APPEND write ignores the offset of the kernel and lands where the fil
   await operations.flush(handle);
 
   t.is(store.text('f'), 'one\nelsewhere\ntwo\n');
+});
+
+test('an O_APPEND write that the kernel cut at a page boundary stands whole between those of another mount', async t => {
+  const store = new FakeStore();
+  const [one, two] = [setup({ store }), setup({ store })];
+  const a = await one.operations.create(at('f'), O_WRONLY | O_APPEND, 0o644);
+  const b = await two.operations.open(at('f'), O_WRONLY | O_APPEND);
+  await one.operations.write(a.handle, 0, Buffer.alloc(4000, 'x'));
+
+  await one.operations.write(a.handle, 4000, Buffer.alloc(96, 'a'));
+  await two.operations.write(b.handle, 4000, Buffer.from('b'));
+  await one.operations.write(a.handle, 4096, Buffer.alloc(10, 'a'));
+  await one.operations.flush(a.handle);
+
+  t.is(store.text('f').slice(4000), `b${'a'.repeat(106)}`);
 });
 
 test('a stream that writes at the end as it knows it goes through with an expected offset', async t => {
@@ -115,6 +131,16 @@ test('O_TRUNC cuts the file at open, and writing goes on from 0', async t => {
   await operations.flush(handle);
 
   t.is(store.text('f'), 'new');
+});
+
+test('making a file that another mount made meanwhile has the kernel look again', async t => {
+  const store = new FakeStore();
+  const [one, two] = [setup({ store }), setup({ store })];
+  await one.operations.makeNode(at('f'), 0o644);
+
+  t.is(await code(two.operations.makeNode(at('f'), 0o644)), 'STALE');
+  t.is(await code(two.operations.create(at('f'), O_WRONLY | O_EXCL, 0o644)), 'EXISTS');
+  t.is(await code(two.operations.create(at('f'), O_WRONLY, 0o644)), 'no error');
 });
 
 test('an open that makes its file, as mknod and open, does not cut what is empty; a later one cuts', async t => {

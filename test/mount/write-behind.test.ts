@@ -31,11 +31,16 @@ function setup(bounds: { record?: number; buffer?: number; append?: number; inFl
     appendBytesMax: bounds.append ?? 20,
     appendsInFlightMax: bounds.inFlight ?? 4,
     delayMs: 50,
+    holdMs: 100,
   });
   const record = (writer: string, text: string): Promise<void> => behind.add({ writer, data: Buffer.from(text) });
   const stream = (writer: string, text: string, expectedOffset: number): Promise<void> =>
     behind.add({ writer, data: Buffer.from(text), expectedOffset });
   return { clock, calls, landed, failed, behind, record, stream };
+}
+
+function texts(calls: Call[]): string[] {
+  return calls.map(call => call.text);
 }
 
 /** Lets everything that is due happen. */
@@ -117,6 +122,47 @@ test('stream writes that continue each other join up to the size of an append an
       ['9', 9],
     ],
   );
+});
+
+test('the first part of an O_APPEND write waits for the rest and goes out with it as one record', async t => {
+  const { behind, calls, clock, record } = setup();
+  record('a', 'x');
+  calls[0]!.done.resolve(0);
+  await tick();
+  behind.add({ writer: 'a', data: Buffer.from('12'), mayGoOn: true });
+  void behind.settle({ whole: false });
+  await clock.advance(99);
+  t.is(calls.length, 1);
+
+  behind.add({ writer: 'a', data: Buffer.from('34'), continues: true });
+
+  t.deepEqual(texts(calls), ['x', '1234']);
+});
+
+test('a first part whose rest does not come goes out after a moment, at once when another write follows, and on flush', async t => {
+  const { behind, calls, clock, record } = setup();
+  behind.add({ writer: 'a', data: Buffer.from('1'), mayGoOn: true });
+  await clock.advance(100);
+  t.deepEqual(texts(calls), ['1']);
+
+  behind.add({ writer: 'a', data: Buffer.from('2'), mayGoOn: true });
+  record('b', '3');
+  t.deepEqual(texts(calls), ['1', '2']);
+
+  behind.add({ writer: 'b', data: Buffer.from('4'), mayGoOn: true });
+  void behind.settle();
+  t.deepEqual(texts(calls), ['1', '2', '3', '4']);
+});
+
+test('a first part does not join what is queued, so that the rest has room in its record', async t => {
+  const { behind, calls, record } = setup({ record: 4 });
+  record('a', 'x');
+  record('a', '12');
+  behind.add({ writer: 'a', data: Buffer.from('34'), mayGoOn: true });
+  behind.add({ writer: 'a', data: Buffer.from('56'), continues: true });
+  void behind.settle();
+
+  t.deepEqual(texts(calls), ['x', '12', '3456']);
 });
 
 test('room is refused while the bound is reached and granted when an append landed', async t => {
