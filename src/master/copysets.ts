@@ -215,7 +215,9 @@ export class CopysetTable {
     const known = new Uint8Array(this.list.length);
     for (const member of chosen) this.weighIn(member, sums, known, member === chosen[0] ? replicas : 1);
     while (chosen.length < replicas) {
-      const limit = equalUpTo(sums.reduce((least, sum) => Math.min(least, sum), Number.POSITIVE_INFINITY));
+      let least = Number.POSITIVE_INFINITY;
+      for (let i = 0; i < sums.length; i++) if (sums[i]! < least) least = sums[i]!;
+      const limit = equalUpTo(least);
       const next = pick(
         random,
         best(this.list, ({ index, sets }) =>
@@ -231,7 +233,7 @@ export class CopysetTable {
   /** Adds a chosen member's correlations with all others to `sums`, and `weight` to `known` where somebody shares a set with it. */
   private weighIn(member: Member, sums: Float64Array, known: Uint8Array, weight: number): void {
     const { correlation } = this.options;
-    for (const { index, place } of this.list) sums[index]! += correlation.between(member.place, place);
+    for (let i = 0; i < this.list.length; i++) sums[i]! += correlation.between(member.place, this.list[i]!.place);
     sums[member.index] = Number.POSITIVE_INFINITY;
     for (const neighbour of member.neighbours.keys())
       if (this.list[neighbour.index] === neighbour) known[neighbour.index]! += weight;

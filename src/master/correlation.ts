@@ -72,9 +72,11 @@ export class Correlation {
    */
   between(a: Place, b: Place): number {
     const shared = sharedDepth(a.path, b.path);
-    for (const { other, depth, correlation } of a.sides) {
-      if (depth < 2 * shared) break;
-      if (isBelow(b.path, other)) return correlation;
+    if (a.sides.length > 0) {
+      for (const { other, depth, correlation } of a.sides) {
+        if (depth < 2 * shared) break;
+        if (isBelow(b.path, other)) return correlation;
+      }
     }
     const levels = Math.max(a.path.length, b.path.length) - shared;
     return BY_DISTANCE[Math.min(levels, LEVELS_MAX - 1)]!;
