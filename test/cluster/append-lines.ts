@@ -16,6 +16,9 @@ process.on('SIGTERM', () => {
   stop = true;
 });
 
+/** Lines that took longer are told with their time, so that a stall can be laid to its cause. */
+const STALL_MS = 500;
+const stalls: Array<{ atMs: number; ms: number }> = [];
 let longestStallMs = 0;
 let acknowledged = 0;
 const errors: Record<string, number> = {};
@@ -42,8 +45,10 @@ for (let number = 1; !stop; number++) {
       }
     }
   }
-  longestStallMs = Math.max(longestStallMs, performance.now() - started);
+  const ms = Math.round(performance.now() - started);
+  if (ms >= STALL_MS) stalls.push({ atMs: Date.now() - ms, ms });
+  longestStallMs = Math.max(longestStallMs, ms);
   // Lets the signal in.
   await pause(1);
 }
-console.log(JSON.stringify({ writer, acknowledged, longestStallMs: Math.round(longestStallMs), errors }));
+console.log(JSON.stringify({ writer, acknowledged, longestStallMs, errors, stalls }));

@@ -128,6 +128,10 @@ export class Cluster {
       await shell(`mountpoint -q ${point} && umount -l ${point}`);
       if (Number(pidText) > 1) await gone(Number(pidText), 3000).catch(() => killQuietly(Number(pidText)));
     }
+    const kept = process.env['GFS_TEST_LOGS'];
+    if (kept)
+      for (const point of this.mounts.filter(mounted => fs.existsSync(`${mounted}.log`)))
+        fs.copyFileSync(`${point}.log`, path.join(kept, `${path.basename(point)}-${process.pid}.log`));
     await Promise.all([
       ...this.servers.map(server => server.daemon.stop('SIGKILL')),
       ...(this.master ? [this.master.stop('SIGKILL')] : []),

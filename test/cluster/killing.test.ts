@@ -4,7 +4,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import test from 'ava';
 import { Cluster } from './cluster.js';
-import { checkLines, startWriter } from './lines.js';
+import { checkLines, type LineAccount, startWriter } from './lines.js';
 import { must, shell } from './processes.js';
 
 const rounds = Number(process.env['GFS_TEST_KILL_ROUNDS'] ?? 5);
@@ -22,9 +22,38 @@ function randomOf(seed: number): (bound: number) => number {
 const pause = (ms: number): Promise<void> => new Promise(resolve => setTimeout(resolve, ms));
 
 /** Local TCP ports of a process's connections. */
-async function portsOf(pid: number): Promise<string[]> {
-  const script = `for i in $(ls -l /proc/${pid}/fd | grep -o "socket:\\[[0-9]*" | cut -d[ -f2); do awk -v i=$i '$10 == i && $4 == "01" { split($2, a, ":"); print strtonum("0x" a[2]) }' /proc/net/tcp; done`;
-  return (await shell(script)).stdout.trim().split('\n').filter(Boolean);
+function portsOf(pid: number): number[] {
+  const links = fs.readdirSync(`/proc/${pid}/fd`).map(fd => {
+    try {
+      return fs.readlinkSync(`/proc/${pid}/fd/${fd}`);
+    } catch {
+      // Closed meanwhile.
+      return '';
+    }
+  });
+  const inodes = new Set(links.map(link => /^socket:\[(\d+)\]$/.exec(link)?.[1]).filter(Boolean));
+  const rows = fs.readFileSync('/proc/net/tcp', 'utf8').trim().split('\n').slice(1);
+  const fields = rows.map(row => row.trim().split(/\s+/));
+  const ESTABLISHED = '01';
+  const ours = fields.filter(columns => columns[3] === ESTABLISHED && inodes.has(columns[9]));
+  return ours.map(columns => Number.parseInt(columns[1]!.split(':')[1]!, 16));
+}
+
+interface Fault {
+  what: string;
+  fromMs: number;
+  toMs: number;
+}
+
+/** The longest line that was in work during a fault of each kind, or within the second after it. */
+function stallsByFault(faults: readonly Fault[], accounts: readonly LineAccount[]): Record<string, number> {
+  const longest: Record<string, number> = {};
+  const stalls = accounts.flatMap(account => account.stalls);
+  for (const { what, fromMs, toMs } of faults) {
+    const during = stalls.filter(({ atMs, ms }) => atMs < toMs + 1000 && atMs + ms > fromMs);
+    longest[what] = Math.max(longest[what] ?? 0, ...during.map(({ ms }) => ms));
+  }
+  return longest;
 }
 
 test(`${rounds} rounds of SIGKILL, SIGSTOP and cut connections: no acknowledged line is missing, doubled or torn, none hangs past its deadline`, async t => {
@@ -37,17 +66,19 @@ test(`${rounds} rounds of SIGKILL, SIGSTOP and cut connections: no acknowledged 
   for (let i = 0; i < 4; i++) points.push(await cluster.mount());
   const writers = points.map((point, i) => startWriter(t, `${point}/lines`, `w${i}`, cluster.folder));
 
-  const canCut =
-    (await shell('iptables -L -n')).code === 0 &&
-    (await shell('awk "BEGIN { print strtonum(\\"0x10\\") }"')).stdout.trim() === '16';
-  if (!canCut) t.log('connections are not cut: iptables or gawk is missing');
+  const canCut = (await shell('iptables -L -n')).code === 0;
+  if (!canCut) t.log('connections are not cut: that needs root and iptables');
+  const faults: Fault[] = [];
   for (let round = 0; round < rounds; round++) {
     await pause(300 + random(700));
     const victim = random(canCut ? 6 : 5);
     const kill = random(3) !== 0;
     const downMs = 100 + random(1500);
+    const who = victim === 5 ? 'mount' : victim === 4 ? 'master' : 'chunkserver';
+    const fault = { what: `${who} ${victim === 5 ? 'cut' : kill ? 'killed' : 'stopped'}`, fromMs: Date.now(), toMs: 0 };
+    faults.push(fault);
     if (victim === 5) {
-      const ports = await portsOf(cluster.mountPid(points[random(4)]!));
+      const ports = portsOf(cluster.mountPid(points[random(4)]!));
       for (const port of ports)
         await shell(`iptables -I INPUT -i lo -p tcp --sport ${port} -j REJECT --reject-with tcp-reset`);
       await pause(downMs);
@@ -66,13 +97,21 @@ test(`${rounds} rounds of SIGKILL, SIGSTOP and cut connections: no acknowledged 
         daemon.signal('SIGCONT');
       }
     }
+    fault.toMs = Date.now();
+    if (rounds > 10)
+      t.log(
+        `${round + 1}. ${fault.what}${victim < 4 ? ` (c${victim})` : ''} at ${new Date(fault.fromMs).toISOString()}`,
+      );
   }
   await pause(1000);
   const accounts = await Promise.all(writers.map(writer => writer.stop()));
-  for (const account of accounts) t.log(JSON.stringify(account));
+  for (const { stalls: _, ...account } of accounts) t.log(JSON.stringify(account));
+  t.log(`longest stalls in ms: ${JSON.stringify(stallsByFault(faults, accounts))}`);
 
   const copy = path.join(cluster.folder, 'copy');
   await must(t, `cat ${points[0]}/lines > ${copy}`);
+  const kept = process.env['GFS_TEST_LOGS'];
+  if (kept) fs.copyFileSync(copy, path.join(kept, 'lines'));
   const lines = checkLines(fs.readFileSync(copy, 'utf8'), writers);
   t.log(`${lines} lines stand`);
   for (const account of accounts) {

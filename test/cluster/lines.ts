@@ -5,11 +5,20 @@ import path from 'node:path';
 import { crc32 } from 'node:zlib';
 import type { ExecutionContext } from 'ava';
 
+export interface LineAccount {
+  writer: string;
+  acknowledged: number;
+  longestStallMs: number;
+  errors: Record<string, number>;
+  /** Lines that took longer than half a second: when they began, and how long they took. */
+  stalls: Array<{ atMs: number; ms: number }>;
+}
+
 export interface LineWriter {
   name: string;
   log: string;
   /** Ends it after the line in work and settles with its own account. */
-  stop(): Promise<{ acknowledged: number; longestStallMs: number; errors: Record<string, number> }>;
+  stop(): Promise<LineAccount>;
 }
 
 export function startWriter(
@@ -41,7 +50,7 @@ export function startWriter(
     stop: async () => {
       child.kill('SIGTERM');
       await ended;
-      return JSON.parse(output.trim().split('\n').at(-1)!);
+      return JSON.parse(output.trim().split('\n').at(-1)!) as LineAccount;
     },
   };
 }

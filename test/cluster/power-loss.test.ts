@@ -88,7 +88,9 @@ test(`${rounds} losses of power: nothing that fsync confirmed is missing, no ack
     const accounts = await Promise.all(writers.map(writer => writer.stop()));
     await names;
     fs.rmSync(`${log}.stop`);
-    t.log(`round ${round}, victims ${victims.join(',')}: ${JSON.stringify(accounts)}`);
+    t.log(
+      `round ${round}, victims ${victims.join(',')}: ${JSON.stringify(accounts.map(({ stalls: _, ...account }) => account))}`,
+    );
     for (const [i, writer] of writers.entries()) {
       const copy = path.join(cluster.folder, `copy-${round}-${i}`);
       await must(t, `cat ${point}/lines-${round}-${i} > ${copy}`);

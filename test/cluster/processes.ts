@@ -1,5 +1,6 @@
 // Real processes for tests: starts the programs of bin/, waits for their ready lines, and takes every process, mount and folder away again
-// when the test ends, also when it failed. It never touches a mount itself from a process that serves one.
+// when the test ends, also when it failed. It never touches a mount itself from a process that serves one. Logs are kept in the folder
+// GFS_TEST_LOGS, where that is set, at the level GFS_LOG_LEVEL.
 import { type ChildProcess, spawn } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
@@ -138,6 +139,12 @@ export class Daemon {
         READY_TIMEOUT_MS,
       );
       let seen = '';
+      const kept = process.env['GFS_TEST_LOGS'];
+      if (kept) {
+        const file = fs.createWriteStream(path.join(kept, `${name}-${child.pid}.log`));
+        child.stdout!.pipe(file, { end: false });
+        child.stderr!.pipe(file, { end: false });
+      }
       child.stdout!.setEncoding('utf8').on('data', text => {
         output.text += text;
         seen += text;
