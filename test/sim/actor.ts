@@ -18,6 +18,8 @@ export interface ActorOptions {
   /** Within this an operation of the client library ends; the history adds what clocks may differ. */
   operationMs: number;
   nextWriter: () => number;
+  /** Appends count when they are on the disk of every replica. */
+  isDurable: boolean;
 }
 
 export class Actor {
@@ -29,6 +31,7 @@ export class Actor {
   readonly isOver: () => boolean;
   readonly nextWriter: () => number;
   private readonly limitMs: number;
+  private readonly isDurable: boolean;
 
   constructor(options: ActorOptions) {
     this.who = options.name;
@@ -39,16 +42,19 @@ export class Actor {
     this.isOver = options.isOver;
     this.nextWriter = options.nextWriter;
     this.limitMs = options.operationMs * 1.1 + 500;
+    this.isDurable = options.isDurable;
   }
 
   /** Appends one record, whole. Rejects as the client does. */
   async appendRecord(file: OpenFile, record: RecordId, lengthBytes: number): Promise<number> {
     const bytes = recordBytes(record, lengthBytes);
     const asked = { kind: 'append' as const, file: file.inode, record, bytes };
-    const outcome = await this.history.operate(this.who, asked, this.limitMs, async () => ({
-      kind: 'append',
-      offset: await file.append(pieces(bytes), { split: false }),
-    }));
+    const limitMs = this.isDurable ? 2 * this.limitMs : this.limitMs;
+    const outcome = await this.history.operate(this.who, asked, limitMs, async () => {
+      const offset = await file.append(pieces(bytes), { split: false });
+      if (this.isDurable) await file.sync();
+      return { kind: 'append', offset };
+    });
     return outcome.offset;
   }
 

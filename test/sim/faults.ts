@@ -9,6 +9,8 @@ import { NETWORK_DEFAULTS } from './platform/sim-network.js';
 export interface FaultsOptions {
   plan: readonly PlannedFault[];
   skip: ReadonlySet<number>;
+  /** Any chunkserver may lose what it has not synced; otherwise only one of them, always the same. */
+  isDurable: boolean;
   onFault: (fault: FaultKind, node: string) => void;
 }
 
@@ -74,6 +76,8 @@ export class Faults {
     const { network, simulator, master } = cluster;
     const any = pickOf(random, cluster.machines);
     const server = pickOf(random, cluster.servers);
+    // Whose unsynced bytes may be lost.
+    const weak = this.options.isDurable ? server : cluster.servers[0]!;
     switch (kind) {
       case 'cut':
       case 'cut one way': {
@@ -107,7 +111,7 @@ export class Faults {
         this.ambushDownMs = durationMs;
         return master.name;
       case 'power loss of a chunkserver':
-        return this.darkFor([server], durationMs);
+        return this.darkFor([weak], durationMs);
       case 'power loss of the master':
         return this.darkFor([master], durationMs);
       case 'power loss of all':
@@ -136,18 +140,18 @@ export class Faults {
         return 'all';
       }
       case 'disk errors': {
-        this.wounded.add(server);
+        this.wounded.add(weak);
         const rate = random.between(0.02, 0.4);
-        server.node.disk.setFaults({
+        weak.node.disk.setFaults({
           readErrorRate: random.chance(0.5) ? rate : 0,
           writeErrorRate: random.chance(0.5) ? rate : 0,
           syncErrorRate: random.chance(0.5) ? rate : 0,
         });
-        this.after(durationMs, () => server.node.disk.clearFaults());
-        return this.count(kind, server);
+        this.after(durationMs, () => weak.node.disk.clearFaults());
+        return this.count(kind, weak);
       }
       case 'store errors': {
-        const victim = random.chance(0.3) ? master : server;
+        const victim = random.chance(0.3) ? master : weak;
         this.wounded.add(victim);
         victim.node.kv.faults = { ...victim.node.kv.faults, batchErrorRate: random.between(0.01, 0.2) };
         this.after(durationMs, () => {

@@ -41,7 +41,7 @@ const TIMES = {
   /** The cluster and its clients are up by then. */
   startMs: 10_000,
   /** Faults come for between these. */
-  faultsMs: [4_000, 9_000],
+  faultsMs: [3_000, 8_000],
   /** After the last fault appends succeed again within this. */
   recoveryMs: 8_000,
   /** Work goes on for so long after that. */
@@ -49,6 +49,8 @@ const TIMES = {
   /** The last reads succeed within this. */
   finalMs: 40_000,
 } as const;
+/** Once the faults are over there is less to learn: workloads take longer pauses. */
+const CALM_PACE = 5;
 const CHUNK_SIZES = [4, 8, 16, 64].map(kib => kib * 1024);
 
 export async function runScenario(seed: number, options: ScenarioOptions = {}): Promise<ScenarioResult> {
@@ -68,6 +70,7 @@ class Scenario {
   private readonly workloads: ReturnType<typeof chooseWorkloads>;
   /** Runs of workloads on processes that live. */
   private readonly lives = new Map<string, number>();
+  private isHealed = false;
   private isOver = false;
   private writerCount = 0;
 
@@ -97,18 +100,23 @@ class Scenario {
         onClient: (name, client, platform) => this.onClient(name, client, platform.clock),
       },
     );
+    const isDurable = random.chance(0.2);
+    this.isDurable = isDurable;
     const faultsMs = random.between(TIMES.faultsMs[0], TIMES.faultsMs[1]);
-    this.plannedFaults = planFaults(random, { fromMs: 300, untilMs: faultsMs });
+    this.plannedFaults = planFaults(random, { fromMs: 300, untilMs: faultsMs, isDurable });
     this.faultsMs = faultsMs;
     this.faults = new Faults(this.cluster, {
       plan: this.plannedFaults,
       skip: options.skipFaults ?? new Set(),
+      isDurable,
       onFault: (fault, node) => this.history.tell({ kind: 'fault', fault, node, atMs: this.simulator.nowMs }),
     });
-    this.workloads = chooseWorkloads(random, this.cluster.clients.length);
+    this.workloads = chooseWorkloads(random, this.cluster.clients.length, { isDurable });
   }
 
   private readonly faultsMs: number;
+  /** Appends count when they are on the disks, and then all machines may lose power. */
+  private readonly isDurable: boolean;
 
   async run(): Promise<ScenarioResult> {
     observe(
@@ -147,6 +155,7 @@ class Scenario {
     faults.schedule();
     if (!(await this.pass(this.faultsMs))) return;
     faults.heal();
+    this.isHealed = true;
     history.tell({ kind: 'healed', atMs: this.simulator.nowMs });
     if (!(await this.pass(TIMES.recoveryMs + TIMES.calmMs))) return;
     this.isOver = true;
@@ -218,9 +227,10 @@ class Scenario {
       client,
       history: this.history,
       random,
-      sleep: ms => new Promise(resolve => void clock.setTimer(ms, () => resolve())),
+      sleep: ms => new Promise(resolve => void clock.setTimer(this.isHealed ? ms * CALM_PACE : ms, () => resolve())),
       isOver: () => this.isOver,
       operationMs: OPERATION_MS,
+      isDurable: this.isDurable,
       nextWriter: () => ++this.writerCount,
     });
     if (name.startsWith('last')) {

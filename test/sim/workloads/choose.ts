@@ -9,14 +9,16 @@ import { StreamWriters } from './stream-writers.js';
 import type { Workload } from './workload.js';
 
 /** For each client, what it does. */
-export function chooseWorkloads(random: SimRandom, clients: number): Workload[][] {
+export function chooseWorkloads(random: SimRandom, clients: number, { isDurable }: { isDurable: boolean }): Workload[][] {
   const paths = ['shared-1', 'shared-2'].slice(0, 1 + random.int(2));
-  const pauseMs = [50, 120, 300][random.int(3)]!;
+  const pauseMs = [60, 150, 400][random.int(3)]!;
   return Array.from({ length: clients }, (_, client) => {
     const mine: Workload[] = [];
     const inFlight = random.chance(0.5) ? 1 : 2 + random.int(10);
     // The last client may only watch.
     if (client < 2 || random.chance(0.5)) mine.push(new RecordAppenders({ paths, inFlight, pauseMs }));
+    // Readers may see bytes that no fsync has confirmed and a loss of power takes.
+    if (isDurable) return mine;
     if (random.chance(0.3)) mine.push(new StreamWriters());
     if (random.chance(0.6) || mine.length === 0) mine.push(new Followers());
     if (random.chance(0.25)) mine.push(new Cutters());
