@@ -47,27 +47,28 @@ export class MasterLink {
 
   /** Registers, then heartbeats, until stop(). Rejects with WRONG_CLUSTER or WRONG_DATA, when going on makes no sense. */
   async run(): Promise<void> {
-    while (!this.stopped) {
-      await this.turn();
-      if (this.isRegistered) await this.parts.pause.sleep(this.parts.settings.heartbeat);
-    }
+    while (!this.stopped) await this.parts.pause.sleep(await this.turn());
   }
 
-  /** One registration or heartbeat. Rejects as run does; other failures are logged and tried again. */
-  async turn(): Promise<void> {
-    const { logger, settings, pause } = this.parts;
+  /** One registration or heartbeat; settles with the pause before the next. Rejects as run does; other failures are logged and tried again. */
+  async turn(): Promise<number> {
+    const { logger, settings } = this.parts;
+    const wasRegistered = this.isRegistered;
     try {
-      if (this.isRegistered) await this.beat();
+      if (wasRegistered) await this.beat();
       else await this.register();
       if (this.wasLost) logger.info({ master: settings.master }, 'the master is back');
       this.wasLost = false;
+      // The first heartbeat follows a registration at once: only then a restarted master knows which leases there are.
+      return wasRegistered ? settings.heartbeat : 0;
     } catch (error) {
-      if (this.stopped) return;
+      if (this.stopped) return 0;
       if (hasCode(error, 'WRONG_CLUSTER', 'WRONG_DATA', 'UNAUTHENTICATED')) throw error;
       const { code, message } = asGfsError(error);
       if (!this.wasLost) logger.warn({ master: settings.master, code, reason: message }, 'the master does not answer');
       this.wasLost = true;
-      if (!this.isRegistered) await pause.sleep(settings.heartbeat);
+      // Appends that need the master wait for this server, so a restarted one is found soon, and one that forgot us is told at once.
+      return code === 'SESSION_EXPIRED' ? 0 : Math.min(settings.heartbeat, BOUNDS.masterRetryMs);
     }
   }
 

@@ -46,6 +46,8 @@ export type ChunkserverSettings = SettingValues<typeof CHUNKSERVER_SETTINGS> & {
 
 /** Bounds of the chunkserver's tables, queues and loops. */
 export const BOUNDS = {
+  /** Pause before a master that did not answer is called again, where a heartbeat is not more often anyway. */
+  masterRetryMs: 250,
   /** One write to a chunk file takes queued appends up to about this many bytes. */
   writeBytesMax: 8 * MiB,
   /** Replicated bytes in work, as a multiple of the setting inFlight: the primaries have bounds of their own. */
