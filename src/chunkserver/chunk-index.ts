@@ -1,5 +1,11 @@
 // The index of one data directory in LevelDB: who this server is, and of each chunk its record, its checksums and its writers. It owns the
-// keys and values (docs/protocol.md says their bytes) and never touches chunk files.
+// keys and values below and never touches chunk files. Numbers are 8 bytes, big-endian, so that byte order is numeric order.
+//
+//   m                       identity (MessagePack): format, server, disk, cluster id, epoch, clean
+//   n                       number of the last batch
+//   c handle                record of a chunk or tombstone (chunk-record.ts)
+//   k handle page(4)        CRC-32 of 64 blocks of 64 KiB, 4 bytes each
+//   w handle writer         last appends of a writer (writer-table.ts)
 import { assert } from '../lib/assert.js';
 import { type Kv, type KvOp, prefixEnd } from '../lib/kv.js';
 import { GfsError } from '../protocol/errors.js';
