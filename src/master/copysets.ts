@@ -1,7 +1,7 @@
 // A table of copysets: the few sets of servers that may hold all replicas of a chunk, so that few combinations of failures lose data (Cidon et
 // al., Copysets, USENIX ATC 2013; dealt one by one as in Tiered Replication, ATC 2015). Which set a chunk gets it does not decide.
 import { assert } from '../lib/assert.js';
-import { pick, type Random } from '../lib/random.js';
+import { type Random, randomInt } from '../lib/random.js';
 import type { ServerId } from '../protocol/ids.js';
 import { type Correlation, equalUpTo, type Place } from './correlation.js';
 
@@ -198,10 +198,9 @@ export class CopysetTable {
     const { replicas, scatterWidth, random } = this.options;
     const wanted = Math.min(Math.max(scatterWidth, replicas - 1), this.list.length - 1);
     const { startsMax } = this;
-    const needy = best(this.list, ({ neighbours, started }) =>
+    return pickBest(random, this.list, ({ neighbours, started }) =>
       neighbours.size < wanted && started < startsMax ? -neighbours.size : Number.NEGATIVE_INFINITY,
     );
-    return needy.length === 0 ? undefined : pick(random, needy);
   }
 
   /**
@@ -218,12 +217,9 @@ export class CopysetTable {
       let least = Number.POSITIVE_INFINITY;
       for (let i = 0; i < sums.length; i++) if (sums[i]! < least) least = sums[i]!;
       const limit = equalUpTo(least);
-      const next = pick(
-        random,
-        best(this.list, ({ index, sets }) =>
-          sums[index]! <= limit ? -known[index]! * SETS_SCALE - sets.size : Number.NEGATIVE_INFINITY,
-        ),
-      );
+      const next = pickBest(random, this.list, ({ index, sets }) =>
+        sums[index]! <= limit ? -known[index]! * SETS_SCALE - sets.size : Number.NEGATIVE_INFINITY,
+      )!;
       chosen.push(next);
       this.weighIn(next, sums, known, 1);
     }
@@ -262,16 +258,19 @@ export class CopysetTable {
   }
 }
 
-/** The items with the greatest score; none that has minus infinity. */
-function best<T>(items: readonly T[], scoreOf: (item: T) => number): T[] {
+/** One of the items with the greatest score by chance, or undefined when all have minus infinity. */
+function pickBest<T>(random: Random, items: readonly T[], scoreOf: (item: T) => number): T | undefined {
+  const scores = new Float64Array(items.length);
   let greatest = Number.NEGATIVE_INFINITY;
-  let kept: T[] = [];
-  for (const item of items) {
-    const score = scoreOf(item);
-    if (score < greatest || score === Number.NEGATIVE_INFINITY) continue;
-    if (score > greatest) kept = [];
-    greatest = score;
-    kept.push(item);
+  let count = 0;
+  for (let i = 0; i < items.length; i++) {
+    const score = scoreOf(items[i]!);
+    scores[i] = score;
+    if (score > greatest) [greatest, count] = [score, 0];
+    if (score === greatest) count++;
   }
-  return kept;
+  if (greatest === Number.NEGATIVE_INFINITY) return undefined;
+  let skip = randomInt(random, count);
+  for (let i = 0; i < items.length; i++) if (scores[i] === greatest && skip-- === 0) return items[i];
+  return undefined;
 }
