@@ -63,6 +63,25 @@ export class AttributeCache {
     this.attributes.delete(inode);
   }
 
+  /** An append of this mount landed: what is cached goes on with the new end and times, no longer than it would have lasted. */
+  grow(inode: number, generation: number, sizeBytes: number): void {
+    this.changes++;
+    this.noteEnd(inode, generation, sizeBytes);
+    const known = this.attributes.get(inode);
+    if (!known) return;
+    if (known.attributes.generation !== generation) {
+      this.attributes.delete(inode);
+      return;
+    }
+    const nowNs = BigInt(Math.round(this.clock.wallMs() * 1000)) * 1000n;
+    known.attributes = {
+      ...known.attributes,
+      sizeBytes: Math.max(known.attributes.sizeBytes, sizeBytes),
+      mtimeNs: nowNs,
+      ctimeNs: nowNs,
+    };
+  }
+
   dropName(where: Where): void {
     this.changes++;
     const inode = this.inodeOf(where);

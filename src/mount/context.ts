@@ -106,8 +106,7 @@ export class MountContext {
   }
 
   private onLanded(file: MountedFile, sizeBytes: number): void {
-    this.cache.dropInode(file.inode);
-    this.cache.noteEnd(file.inode, file.generation, sizeBytes);
+    this.cache.grow(file.inode, file.generation, sizeBytes);
   }
 }
 
