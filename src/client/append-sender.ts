@@ -28,7 +28,7 @@ export class AppendSender {
       crc: piece.crc,
       ...(expectedOffset === undefined ? {} : { expectedOffset: expectedOffset + piece.at - target.base }),
     };
-    if (piece.lengthBytes <= LIMITS.pushBytesMax || piece.inline || peer.connectionNumber === 0) {
+    if (piece.lengthBytes <= LIMITS.inlineAppendBytesMax || piece.inline || peer.connectionNumber === 0) {
       const options = { timeoutMs, payload: piece.buffers, payloadCrc: piece.crc };
       return peer.call('append', request, options).then(({ body }) => body);
     }

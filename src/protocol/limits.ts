@@ -36,7 +36,9 @@ export const LIMITS = {
   recordFraction: 4,
   /** One read request. */
   readBytesMax: 4 * MiB,
-  /** Payload of one push frame: what a hop holds before it forwards. Larger appends travel in several. */
+  /** An append up to this size carries its bytes itself; a larger one has them pushed ahead. Streams send many of these at once, so nothing waits for a whole one. */
+  inlineAppendBytesMax: 1 * MiB,
+  /** Payload of one push frame: what a hop holds before it forwards. */
   pushBytesMax: 256 * KiB,
   /** Appends of one writer to one chunk that may be unanswered; the writer table keeps this many per writer. */
   appendsInFlightMax: 16,
