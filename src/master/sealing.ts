@@ -5,7 +5,7 @@ import { deferred } from '../lib/deferred.js';
 import { asGfsError, GfsError } from '../protocol/errors.js';
 import type { ChunkHandle } from '../protocol/ids.js';
 import { findChunk, isOpen, raiseVersion, sealChunk } from './chunks.js';
-import { firstTrue, within } from './deadline.js';
+import { enough, firstTrue, within } from './deadline.js';
 import { type MasterContext, momentOf, noteGrowth } from './master-context.js';
 import type { ChunkRecord } from './records.js';
 import { type FenceAnswer, lengthToSeal } from './seal-decision.js';
@@ -135,13 +135,22 @@ export class Sealing {
     return lengthToSeal(chunk, answers);
   }
 
+  /** What the members answer. Once they can decide, those that are silent get a short time more: a stopped machine must not hold up its file. */
   private async fence(chunk: ChunkRecord, version: number): Promise<FenceAnswer[]> {
+    const { orders, servers, platform } = this.context;
+    const silent = new Set(chunk.chain.map(({ server }) => server));
     const asked = chunk.chain.map(async ({ server }) => {
-      const answer = await this.context.orders.give(server, 'fence', { handle: chunk.handle, version });
-      return { server, ...answer };
+      try {
+        const answer = await orders.give(server, 'fence', { handle: chunk.handle, version });
+        return { server, ...answer };
+      } finally {
+        silent.delete(server);
+      }
     });
-    const results = await Promise.allSettled(asked);
-    return results.flatMap(result => (result.status === 'fulfilled' ? [result.value] : []));
+    const canDecide = (answers: readonly FenceAnswer[]): boolean => this.decide(chunk, answers) !== undefined;
+    const answers = await enough(platform.clock, asked, canDecide, BOUNDS.fenceGraceMs);
+    for (const server of silent) servers.doubt(server);
+    return answers;
   }
 
   /** Tells one member the recorded length. Returns whether its replica is current now. */

@@ -56,6 +56,8 @@ export const BOUNDS = {
   /** Pause between two attempts to seal a chunk: the first, and the longest. */
   sealRetryMs: 100,
   sealRetryMaxMs: 5_000,
+  /** A seal that can be decided waits this long for the members that have not answered yet. */
+  fenceGraceMs: 500,
   /** Sealing goes on this long after the last request that waited for it. */
   sealPersistMs: 120_000,
   /** A lease with less than this left is not handed out any more; also at most a tenth of a lease. */

@@ -132,6 +132,17 @@ test('DESIGN 4 a suspect replica alone never decides a seal; another one that co
   await cluster.target(inode);
 });
 
+test('a member that is stopped and answers nothing holds a seal up only for the grace, and gets no new chunk', async t => {
+  const { cluster, inode, target, chain } = await withOpenChunk(t, [300, 300, 300]);
+  const silent = chain[1]!;
+  silent.before = () => new Promise(() => undefined);
+
+  await cluster.clock.run(cluster.call('complain', { handle: target.handle, version: 1 }), 1_000);
+
+  t.is(chunkOf(cluster, target.handle)?.lengthBytes, 300);
+  t.false(cluster.chainOf(await cluster.target(inode)).includes(silent));
+});
+
 test('DESIGN 4 when all replicas are suspect, all of them together decide', async t => {
   const { cluster, target, chain } = await withOpenChunk(t, [300, 200, 100]);
   for (const [index, server] of chain.entries()) server.hold(target.handle, 300 - 100 * index, { suspect: true });
