@@ -45,13 +45,13 @@ interface Fault {
   toMs: number;
 }
 
-/** The longest line that was in work during a fault of each kind, or within the second after it. */
+/** The longest line per kind of fault: each slow line is laid to the first fault during which, or within the second after which, it was in work. */
 function stallsByFault(faults: readonly Fault[], accounts: readonly LineAccount[]): Record<string, number> {
   const longest: Record<string, number> = {};
-  const stalls = accounts.flatMap(account => account.stalls);
-  for (const { what, fromMs, toMs } of faults) {
-    const during = stalls.filter(({ atMs, ms }) => atMs < toMs + 1000 && atMs + ms > fromMs);
-    longest[what] = Math.max(longest[what] ?? 0, ...during.map(({ ms }) => ms));
+  for (const { atMs, ms } of accounts.flatMap(account => account.stalls)) {
+    const cause = faults.find(({ fromMs, toMs }) => atMs < toMs + 1000 && atMs + ms > fromMs);
+    const what = cause?.what ?? 'no fault';
+    longest[what] = Math.max(longest[what] ?? 0, ms);
   }
   return longest;
 }
@@ -111,7 +111,10 @@ test(`${rounds} rounds of SIGKILL, SIGSTOP and cut connections: no acknowledged 
   const copy = path.join(cluster.folder, 'copy');
   await must(t, `cat ${points[0]}/lines > ${copy}`);
   const kept = process.env['GFS_TEST_LOGS'];
-  if (kept) fs.copyFileSync(copy, path.join(kept, 'lines'));
+  if (kept) {
+    fs.copyFileSync(copy, path.join(kept, 'lines'));
+    fs.writeFileSync(path.join(kept, 'accounts.json'), JSON.stringify({ faults, accounts }));
+  }
   const lines = checkLines(fs.readFileSync(copy, 'utf8'), writers);
   t.log(`${lines} lines stand`);
   for (const account of accounts) {
