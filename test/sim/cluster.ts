@@ -24,6 +24,8 @@ export interface ClusterOptions {
   /** Clocks differ in rate by up to this part. */
   driftMax: number;
   diskCapacityBytes: number;
+  /** How long a client waits for an answer to an append before it complains. */
+  appendTryMs: number;
 }
 
 export const MASTER_ADDRESS = 'master:9400';
@@ -54,7 +56,6 @@ const CLIENT_TIMES: Partial<ClientSettings> = {
   masterTryMs: 800,
   masterHoldMs: 4_000,
   patienceMs: 4_000,
-  appendTryMs: 1_200,
   syncTryMs: 2_000,
   readTryMs: 300,
   tailTryMs: 300,
@@ -222,7 +223,7 @@ export class Cluster {
       master: MASTER_ADDRESS,
       name,
       wantsChanges: true,
-      settings: CLIENT_TIMES,
+      settings: { ...CLIENT_TIMES, appendTryMs: this.options.appendTryMs },
     });
     this.events.onClient(name, client, platform);
   }

@@ -35,14 +35,14 @@ export interface PlannedFault {
 /** How often each kind comes, as parts of all; and how long it lasts. */
 const HABITS: Record<FaultKind, { share: number; durationMs: readonly [number, number] }> = {
   'cut one way': { share: 10, durationMs: [50, 3_000] },
-  cut: { share: 10, durationMs: [50, 3_000] },
-  partition: { share: 8, durationMs: [100, 4_000] },
+  cut: { share: 10, durationMs: [50, 5_000] },
+  partition: { share: 8, durationMs: [100, 6_000] },
   reset: { share: 8, durationMs: [0, 0] },
   'kill chunkserver': { share: 14, durationMs: [10, 2_500] },
   'kill client': { share: 3, durationMs: [50, 1_000] },
   'kill master': { share: 6, durationMs: [20, 1_000] },
   'kill master in a seal': { share: 8, durationMs: [20, 800] },
-  'power loss of a chunkserver': { share: 8, durationMs: [50, 3_000] },
+  'power loss of a chunkserver': { share: 9, durationMs: [10, 3_000] },
   'power loss of the master': { share: 3, durationMs: [50, 1_500] },
   'power loss of all': { share: 1, durationMs: [50, 1_500] },
   'slow disk': { share: 4, durationMs: [200, 3_000] },

@@ -1,15 +1,21 @@
 // Proof that the checkers can fail: each mutant breaks one rule of the protocol in this process, by replacing a method of a real class. Production code
 // knows nothing of them. A mutant that no seed catches is a hole in the checkers or in the workloads.
 import { Chain } from '../../src/chunkserver/chain.js';
-import { Chunk } from '../../src/chunkserver/chunk.js';
 import { ChunkIndex } from '../../src/chunkserver/chunk-index.js';
 import { LeaseHolder } from '../../src/chunkserver/lease-holder.js';
 import { Orders } from '../../src/chunkserver/orders.js';
+import { InodeState } from '../../src/client/inode-state.js';
 import { AppendQueue, type Piece } from '../../src/client/append-queue.js';
 import { assert } from '../../src/lib/assert.js';
+import { FileViews } from '../../src/master/file-views.js';
 import { type FenceAnswer, lengthToSeal } from '../../src/master/seal-decision.js';
 import { Sealing } from '../../src/master/sealing.js';
 import { Store } from '../../src/master/store.js';
+import { hasCode } from '../../src/protocol/errors.js';
+import type { ServerId } from '../../src/protocol/ids.js';
+import type { Kind } from '../../src/protocol/messages.js';
+import { RpcServer } from '../../src/rpc/server.js';
+import type { Handler, Handlers } from '../../src/rpc/types.js';
 
 export interface Mutant {
   name: string;
@@ -54,12 +60,15 @@ const decideWith = (decide: (chunk: Parameters<typeof lengthToSeal>[0], answers:
 export const MUTANTS: readonly Mutant[] = [
   {
     name: 'no-fencing',
-    breaks: 'I4: a chunk that was fenced or leased anew takes no appends of an older version',
+    breaks: 'I4: a chunk that was fenced takes no more appends of an older version',
     apply: () =>
-      all(
-        replace(Chunk, 'takes', () => function (this: Chunk) { return this.exists && this.state !== 'sealed'; }),
-        replace(LeaseHolder, 'drop', () => () => undefined),
-      ),
+      replace(Orders, 'fence', fence => function (this: any, handle, version) {
+        const { store, me } = this.parts;
+        const chunk = store.existing(handle);
+        if (chunk?.state !== 'open') return fence.call(this, handle, version);
+        const { writtenBytes: lengthBytes, suspect } = chunk;
+        return Promise.resolve({ exists: true, lengthBytes, suspect, epoch: me.epoch, fixed: false });
+      }),
   },
   {
     name: 'ack-early',
@@ -91,8 +100,14 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'ignore-expiry',
-    breaks: 'a primary refuses appends after its lease ran out',
-    apply: () => replace(LeaseHolder, 'isOver', () => () => false),
+    breaks: 'a lease ends: its primary refuses appends then, and clients ask for a new target',
+    apply: () =>
+      all(
+        replace(LeaseHolder, 'isOver', () => () => false),
+        replace(InodeState, 'noteTarget', noteTarget => function (this: unknown, wire, askedMs) {
+          return noteTarget.call(this, { ...wire, leaseMs: 3_600_000 }, askedMs);
+        }),
+      ),
   },
   {
     name: 'trust-suspect',
@@ -132,7 +147,35 @@ export const MUTANTS: readonly Mutant[] = [
         return piece;
       }),
   },
+  {
+    name: 'serve-stale',
+    breaks: 'I7: a replica with less than the master records is never read from',
+    apply: () =>
+      all(
+        replace(FileViews, 'currentServers', () => function (this: any, chunk) {
+          const { locations, servers } = this.context;
+          return locations.get(chunk.handle).map(({ server }: { server: ServerId }) => server).filter((server: ServerId) => servers.isLive(server));
+        }),
+        replace(RpcServer, 'listen', listen => function (this: RpcServer<Kind>, address) {
+          const handlers = this.options.handlers as Partial<Handlers<Kind>>;
+          if (handlers.read) (this.options as { handlers: unknown }).handlers = { ...handlers, read: paddedRead(handlers.read) };
+          return listen.call(this, address);
+        }),
+      ),
+  },
 ];
+
+/** What is not there reads as zeros. */
+function paddedRead(read: Handler<'read'>): Handler<'read'> {
+  return async (request, context) => {
+    try {
+      return await read(request, context);
+    } catch (error) {
+      if (!hasCode(error, 'NO_CHUNK')) throw error;
+      return { body: { lengthBytes: request.lengthBytes }, payload: [Buffer.alloc(request.lengthBytes)] };
+    }
+  };
+}
 
 /** Breaks the rule of this mutant in this process; returns what mends it. */
 export function applyMutant(name: string): () => void {

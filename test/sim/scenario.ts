@@ -93,6 +93,7 @@ class Scenario {
         logLevel: onTrace ? 'info' : 'warn',
         driftMax: [0, 0.001, 0.02][random.int(3)]!,
         diskCapacityBytes: 256 * 1024 * 1024,
+        appendTryMs: [250, 500, 1_200][random.int(3)]!,
       },
       {
         onBoot: (platform, host) => this.hosts.set(platform, host),

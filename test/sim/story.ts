@@ -51,7 +51,7 @@ export class Story {
     this.simulator = new Simulator({ seed });
     this.cluster = new Cluster(
       this.simulator,
-      { servers: 3, clients: 1, chunkSizeBytes: 4096, logLevel: 'silent', driftMax: 0, diskCapacityBytes: 2 ** 30 },
+      { servers: 3, clients: 1, chunkSizeBytes: 4096, logLevel: 'silent', driftMax: 0, diskCapacityBytes: 2 ** 30, appendTryMs: 1_200 },
       {
         onBoot: (platform, host) => this.hosts.set(platform, host),
         onDeath: () => undefined,

@@ -2,7 +2,7 @@
 import type { Checker, HistoryEvent } from '../history.js';
 
 /** An append that was taken in time may be acknowledged this much later: the chain's timeouts, and what clocks may differ. */
-const SLACK_MS = 2_500;
+const SLACK_MS = 1_200;
 
 export class LeasesEnd implements Checker {
   readonly promise = 'No server acknowledges appends in a version whose lease ran out long ago.';
