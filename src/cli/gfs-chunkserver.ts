@@ -1,6 +1,7 @@
 // The program gfs-chunkserver: it reads the command line and builds the real parts; nothing else.
 import { Command } from 'commander';
 import { CHUNKSERVER_SETTINGS } from '../chunkserver/settings.js';
+import { deferred } from '../lib/deferred.js';
 import { checkPidFile, runDaemon } from './daemon.js';
 import { runProgram } from './exit.js';
 import {
@@ -60,10 +61,17 @@ async function serveChunks(
       const { Chunkserver } = await import('../chunkserver/chunkserver.js');
       const { platform, release } = buildHeldPlatform(options, 'gfs-chunkserver');
       const { data, master, secretFile } = options;
-      const server = new Chunkserver(platform, { ...settings, data, master, secret: secretFile?.content });
+      const failed = deferred<void>();
+      const server = new Chunkserver(platform, {
+        ...settings,
+        data,
+        master,
+        secret: secretFile?.content,
+        onFailure: error => failed.reject(error),
+      });
       const address = await server.start();
       release();
-      return { readyLine: `gfs-chunkserver ready on ${address}`, stop: () => server.stop() };
+      return { readyLine: `gfs-chunkserver ready on ${address}`, ended: failed.promise, stop: () => server.stop() };
     },
   });
 }
