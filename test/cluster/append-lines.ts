@@ -2,14 +2,9 @@
 // acknowledged. Usage: node append-lines.js FILE WRITER LOCAL-LOG [sync]. SIGTERM ends it after the line in work; the last line of output is JSON.
 import fs from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
-import { crc32 } from 'node:zlib';
+import { lineOf } from './lines.js';
 
 const [file, writer, log, mode] = process.argv.slice(2) as [string, string, string, string | undefined];
-
-function lineOf(name: string, number: number): string {
-  const head = `${name} ${number} ${'.'.repeat((number * 37) % 200)}`;
-  return `${head} ${crc32(head).toString(16).padStart(8, '0')}\n`;
-}
 
 let stop = false;
 process.on('SIGTERM', () => {

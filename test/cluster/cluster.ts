@@ -4,6 +4,14 @@ import path from 'node:path';
 import type { ExecutionContext } from 'ava';
 import { Daemon, folder, program, shell } from './processes.js';
 
+/** Where a process runs: its address, and the command that brings it there. */
+export interface Place {
+  host: string;
+  within: readonly string[];
+}
+
+const HERE: Place = { host: '127.0.0.1', within: [] };
+
 export interface ClusterOptions {
   servers?: number;
   chunkSize?: string;
@@ -13,11 +21,13 @@ export interface ClusterOptions {
   chunkserver?: string[];
   /** Called with the cluster's folder before anything is made in it (`master`, `c0`, `c1`, … are the data directories). */
   prepare?: (folder: string) => Promise<void>;
+  /** Of `master`, `c0`, `c1`, …; this machine's loopback by default. */
+  place?: (name: string) => Place;
 }
 
 export class Cluster {
   master!: Daemon;
-  masterAddress = '127.0.0.1:0';
+  masterAddress: string;
   readonly servers: Array<{ daemon: Daemon; address: string; data: string }> = [];
   private readonly mounts: string[] = [];
 
@@ -25,7 +35,9 @@ export class Cluster {
     readonly t: ExecutionContext,
     readonly folder: string,
     readonly options: ClusterOptions,
-  ) {}
+  ) {
+    this.masterAddress = `${this.place('master').host}:0`;
+  }
 
   /** Formats and starts a cluster that goes with the test. */
   static async start(t: ExecutionContext, options: ClusterOptions = {}): Promise<Cluster> {
@@ -42,6 +54,10 @@ export class Cluster {
     return cluster;
   }
 
+  private place(name: string): Place {
+    return this.options.place?.(name) ?? HERE;
+  }
+
   get masterData(): string {
     return path.join(this.folder, 'master');
   }
@@ -55,18 +71,20 @@ export class Cluster {
       this.masterAddress,
       ...(this.options.master ?? ['--lease', '2s', '--dead-after', '2s']),
     ];
-    const { daemon, ready } = await Daemon.start('gfs-master', args);
+    const { daemon, ready } = await Daemon.start('gfs-master', args, this.place('master'));
     this.master = daemon;
     this.masterAddress = addressIn(ready);
   }
 
   async startServer(index: number): Promise<void> {
     const data = this.servers[index]?.data ?? path.join(this.folder, `c${index}`);
-    const listen = this.servers[index]?.address ?? '127.0.0.1:0';
-    const { daemon, ready } = await Daemon.start('gfs-chunkserver', [
+    const place = this.place(`c${index}`);
+    const listen = this.servers[index]?.address ?? `${place.host}:0`;
+    const args = [
       ...['serve', '--data', data, '--master', this.masterAddress, '--listen', listen],
       ...(this.options.chunkserver ?? ['--heartbeat', '300ms']),
-    ]);
+    ];
+    const { daemon, ready } = await Daemon.start('gfs-chunkserver', args, place);
     this.servers[index] = { daemon, address: addressIn(ready), data };
   }
 
@@ -80,7 +98,7 @@ export class Cluster {
 
   /** The `gfs` command against this cluster. */
   gfs(...args: string[]): ReturnType<typeof program> {
-    return program('gfs', ['--master', this.masterAddress, ...args]);
+    return program('gfs', ['--master', this.masterAddress, ...args], { within: this.place('master').within });
   }
 
   /** `gfs … --json`, parsed; a failure fails the test. */

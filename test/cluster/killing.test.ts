@@ -45,13 +45,16 @@ interface Fault {
   toMs: number;
 }
 
-/** The longest line per kind of fault: each slow line is laid to the first fault during which, or within the second after which, it was in work. */
+/** The longest line per kind of fault: each slow line is laid to the fault that it was longest in work with, counting a second after the fault's end. */
 function stallsByFault(faults: readonly Fault[], accounts: readonly LineAccount[]): Record<string, number> {
   const longest: Record<string, number> = {};
   for (const { atMs, ms } of accounts.flatMap(account => account.stalls)) {
-    const cause = faults.find(({ fromMs, toMs }) => atMs < toMs + 1000 && atMs + ms > fromMs);
-    const what = cause?.what ?? 'no fault';
-    longest[what] = Math.max(longest[what] ?? 0, ms);
+    let cause = { what: 'no fault', sharedMs: 0 };
+    for (const { what, fromMs, toMs } of faults) {
+      const sharedMs = Math.min(atMs + ms, toMs + 1000) - Math.max(atMs, fromMs);
+      if (sharedMs > cause.sharedMs) cause = { what, sharedMs };
+    }
+    longest[cause.what] = Math.max(longest[cause.what] ?? 0, ms);
   }
   return longest;
 }

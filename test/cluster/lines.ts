@@ -5,6 +5,12 @@ import path from 'node:path';
 import { crc32 } from 'node:zlib';
 import type { ExecutionContext } from 'ava';
 
+/** Line `number` of a writer, with its checksum. */
+export function lineOf(name: string, number: number): string {
+  const head = `${name} ${number} ${'.'.repeat((number * 37) % 200)}`;
+  return `${head} ${crc32(head).toString(16).padStart(8, '0')}\n`;
+}
+
 export interface LineAccount {
   writer: string;
   acknowledged: number;
@@ -28,13 +34,32 @@ export function startWriter(
   folder: string,
   mode: 'close' | 'sync' = 'close',
 ): LineWriter {
+  return start(t, name, folder, log => [process.execPath, script('append-lines.js'), file, name, log, mode]);
+}
+
+/** The same by record append of the client library, many on their way at once, without a mount. */
+export function startRecordWriter(
+  t: ExecutionContext,
+  target: { master: string; file: string; within?: readonly string[] },
+  name: string,
+  folder: string,
+): LineWriter {
+  const { master, file, within = [] } = target;
+  return start(t, name, folder, log => [
+    ...within,
+    ...[process.execPath, script('append-records.js'), master, file, name, log],
+  ]);
+}
+
+function script(name: string): string {
+  return path.join(import.meta.dirname, name);
+}
+
+function start(t: ExecutionContext, name: string, folder: string, commandOf: (log: string) => string[]): LineWriter {
   const log = path.join(folder, `acknowledged-${name}`);
   fs.writeFileSync(log, '');
-  const child: ChildProcess = spawn(
-    process.execPath,
-    [path.join(import.meta.dirname, 'append-lines.js'), file, name, log, mode],
-    { stdio: ['ignore', 'pipe', 'inherit'] },
-  );
+  const [command, ...args] = commandOf(log);
+  const child: ChildProcess = spawn(command!, args, { stdio: ['ignore', 'pipe', 'inherit'] });
   let output = '';
   child.stdout!.setEncoding('utf8').on('data', text => {
     output += text;
@@ -74,8 +99,12 @@ export function checkLines(text: string, writers: readonly LineWriter[]): number
     standing.set(name, numbers.add(number));
   }
   for (const { name, log } of writers) {
-    for (const number of fs.readFileSync(log, 'utf8').split('\n').filter(Boolean).map(Number)) {
+    for (const entry of fs.readFileSync(log, 'utf8').split('\n').filter(Boolean)) {
+      const [number, offset] = entry.split(' ').map(Number) as [number, number | undefined];
       if (!standing.get(name)?.has(number)) throw new Error(`acknowledged line ${name} ${number} is missing`);
+      // Lines are ASCII, so offsets in bytes are offsets in the text.
+      if (offset !== undefined && !text.startsWith(lineOf(name, number), offset))
+        throw new Error(`line ${name} ${number} does not stand at ${offset}, where it was acknowledged`);
     }
   }
   return lines.length;

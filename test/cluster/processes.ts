@@ -79,13 +79,14 @@ export function run(
   });
 }
 
-/** One of the programs of the package, run to its end. */
+/** One of the programs of the package, run to its end. `within`: a command that it is run with, such as nsenter. */
 export function program(
   name: 'gfs' | 'gfs-mount' | 'gfs-master' | 'gfs-chunkserver',
   args: string[],
-  options: Parameters<typeof run>[2] = {},
+  options: Parameters<typeof run>[2] & { within?: readonly string[] } = {},
 ): Promise<ShellResult> {
-  return run(process.execPath, [path.join(root, 'bin', `${name}.js`), ...args], options);
+  const [command, ...rest] = [...(options.within ?? []), process.execPath, path.join(root, 'bin', `${name}.js`)];
+  return run(command!, [...rest, ...args], options);
 }
 
 function signalGroup(child: ChildProcess, signal: NodeJS.Signals): void {
@@ -125,9 +126,11 @@ export class Daemon {
   static async start(
     name: 'gfs-master' | 'gfs-chunkserver' | 'gfs-mount',
     args: string[],
-    options: { env?: NodeJS.ProcessEnv } = {},
+    options: { env?: NodeJS.ProcessEnv; within?: readonly string[] } = {},
   ): Promise<{ daemon: Daemon; ready: string }> {
-    const child = spawn(process.execPath, ['--enable-source-maps', path.join(root, 'bin', `${name}.js`), ...args], {
+    const file = path.join(root, 'bin', `${name}.js`);
+    const [command, ...rest] = [...(options.within ?? []), process.execPath, '--enable-source-maps', file];
+    const child = spawn(command!, [...rest, ...args], {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, ...options.env },
     });
