@@ -39,7 +39,10 @@ export function nextStep(facts: HealingFacts): HealingStep {
   const live = replicas.filter(({ server }) => downForMs(server) === 0);
   const current = live.filter(replica => isCurrent(replica, chunk));
   const corrupt = live.filter(replica => replica.corrupt);
-  const behind = live.filter(replica => !replica.corrupt && !isCurrent(replica, chunk));
+  // The longest first: it may need nothing but the recorded length, and is then what the others are copied from.
+  const behind = live
+    .filter(replica => !replica.corrupt && !isCurrent(replica, chunk))
+    .sort((a, b) => b.lengthBytes - a.lengthBytes);
   // Enough good ones: what is not good goes, then what is too much.
   if (current.length >= chunk.goal) {
     if (corrupt[0]) return { kind: 'delete', server: corrupt[0].server, why: 'corrupt' };

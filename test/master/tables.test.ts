@@ -199,6 +199,13 @@ test('healing: a corrupt replica is replaced elsewhere before it is deleted; wit
   t.deepEqual(plan([replica(A, { corrupt: true }), replica(B, { corrupt: true })]), { kind: 'none' });
 });
 
+test('healing: with no current replica, the one that only lacks the recorded length comes before those that lack bytes', t => {
+  const empty = replica(A, { state: 'fenced', lengthBytes: 0 });
+  const full = replica(B, { state: 'fenced', lengthBytes: 100 });
+  t.deepEqual(plan([empty, full]), { kind: 'repair', server: B });
+  t.deepEqual(plan([empty, replica(B)]), { kind: 'repair', server: A });
+});
+
 test('healing: surplus copies go, garbage is left alone, an open chunk with a lost member is sealed first', t => {
   t.deepEqual(plan([replica(A), replica(B), replica(C), replica(D)]), { kind: 'delete', server: D, why: 'surplus' });
   t.deepEqual(plan([replica(A)], {}, { garbageDueMs: 5, references: 0 }), { kind: 'none' });

@@ -42,7 +42,7 @@ const HABITS: Record<FaultKind, { share: number; durationMs: readonly [number, n
   'kill client': { share: 3, durationMs: [50, 1_000] },
   'kill master': { share: 6, durationMs: [20, 1_000] },
   'kill master in a seal': { share: 8, durationMs: [20, 800] },
-  'power loss of a chunkserver': { share: 9, durationMs: [10, 3_000] },
+  'power loss of a chunkserver': { share: 10, durationMs: [5, 3_000] },
   'power loss of the master': { share: 3, durationMs: [50, 1_500] },
   'power loss of all': { share: 1, durationMs: [50, 1_500] },
   'slow disk': { share: 4, durationMs: [200, 3_000] },
