@@ -27,7 +27,9 @@ export class Complaints {
     if (safeMode.isOn) await safeMode.pass(Math.min(deadlineMs, platform.clock.monotonicMs() + settings.safeModeWait));
     const chunk = this.find(handle);
     if (chunk.state === 'open') {
-      if (!this.sealing.isSealing(handle) && !this.isRight(chunk, version)) {
+      // Only a complaint about the current version counts (rule 5), also when its lease was given back meanwhile: whoever cannot reach the primary
+      // would otherwise be sent to it for ever, because a lease that nobody appends under is given back before the next complaint.
+      if (!this.sealing.isSealing(handle) && version !== chunk.version) {
         await store.durable();
         return { outcome: 'again' };
       }
@@ -44,12 +46,6 @@ export class Complaints {
     if (sealed.lengthBytes === 0) return { outcome: 'absent' };
     const offset = await this.findAppend(handle, append, deadlineMs);
     return offset === undefined ? { outcome: 'absent' } : { outcome: 'stands', offset };
-  }
-
-  /** Only a complaint about the current version counts (rule 5); a lease that was returned in peace is simply granted anew. */
-  private isRight(chunk: ChunkRecord, version: number): boolean {
-    if (version !== chunk.version) return false;
-    return !chunk.known || this.context.leases.live(chunk.handle, this.context.time.nowMs()) !== undefined;
   }
 
   private async findAppend(handle: ChunkHandle, append: Append, deadlineMs: number): Promise<number | undefined> {
