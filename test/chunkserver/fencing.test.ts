@@ -236,6 +236,18 @@ test('a server that the master does not know any more registers again, under the
   t.is((await rig.do(() => rig.append({ bytes: hello, sequence: 2 }))).offset, 6);
 });
 
+test('a master that forgot the server is told at once what it holds and which leases it has, not heartbeats later', async t => {
+  const rig = await Rig.start(t, { servers: 1, settings: { heartbeat: 10_000 } });
+  await rig.appendAll([hello]);
+  rig.knows = false;
+  rig.leases = [];
+
+  await rig.pass(10_100);
+
+  t.is(rig.registrations, 2);
+  t.like(rig.leases[0], { handle: CHUNK, committedBytes: 6, active: true });
+});
+
 test('a replica that missed a version is not read under a token of the new one (I7; §4.5)', async t => {
   const rig = await Rig.start(t);
   await rig.appendAll([hello]);
