@@ -86,12 +86,17 @@ export class Actor {
   ): Promise<Buffer> {
     const asked = { kind: 'read' as const, file: file.inode, offset, lengthBytes, ...(final ? { final } : {}) };
     const limitMs = watchCuts ? 3 * this.limitMs : this.limitMs;
-    const outcome = await this.history.operate(this.who, asked, limitMs, async (): Promise<Outcome & { kind: 'read' }> => {
-      const before = watchCuts ? (await file.attributes()).generation : undefined;
-      const bytes = Buffer.concat(await file.read(offset, lengthBytes));
-      const after = watchCuts ? (await file.attributes()).generation : undefined;
-      return { kind: 'read', bytes, generation: before === after ? after : undefined };
-    });
+    const outcome = await this.history.operate(
+      this.who,
+      asked,
+      limitMs,
+      async (): Promise<Outcome & { kind: 'read' }> => {
+        const before = watchCuts ? (await file.attributes()).generation : undefined;
+        const bytes = Buffer.concat(await file.read(offset, lengthBytes));
+        const after = watchCuts ? (await file.attributes()).generation : undefined;
+        return { kind: 'read', bytes, generation: before === after ? after : undefined };
+      },
+    );
     return outcome.bytes;
   }
 

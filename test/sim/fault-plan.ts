@@ -73,12 +73,21 @@ export function planFaults(random: SimRandom, { fromMs, untilMs, isDurable }: Fa
   if (meanGapMs === 0 || total === 0) return [];
   const plan: PlannedFault[] = [];
   for (let atMs = fromMs + random.between(0, meanGapMs); atMs < untilMs; atMs += random.between(0, 2 * meanGapMs)) {
-    let draw = random.between(0, total);
-    const kind = kinds.find(candidate => (draw -= HABITS[candidate].share) < 0) ?? kinds[0]!;
+    const kind = drawKind(random.between(0, total), kinds);
     const [low, high] = HABITS[kind].durationMs;
     // Short ones are as likely as long ones.
     const durationMs = low === high ? low : Math.exp(random.between(Math.log(low), Math.log(high)));
     plan.push({ index: plan.length, kind, atMs, durationMs });
   }
   return plan;
+}
+
+/** The kind in whose share `draw` falls, when the shares lie one behind the other. */
+function drawKind(draw: number, kinds: readonly FaultKind[]): FaultKind {
+  let end = 0;
+  for (const kind of kinds) {
+    end += HABITS[kind].share;
+    if (draw < end) return kind;
+  }
+  return kinds[0]!;
 }

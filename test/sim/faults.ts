@@ -3,8 +3,8 @@
 import type { Cluster, Machine } from './cluster.js';
 import { CHUNKSERVER_DATA } from './cluster.js';
 import type { FaultKind, PlannedFault } from './fault-plan.js';
-import type { SimRandom } from './platform/sim-random.js';
 import { NETWORK_DEFAULTS } from './platform/sim-network.js';
+import type { SimRandom } from './platform/sim-random.js';
 
 export interface FaultsOptions {
   plan: readonly PlannedFault[];
@@ -81,7 +81,10 @@ export class Faults {
     switch (kind) {
       case 'cut':
       case 'cut one way': {
-        const other = pickOf(random, cluster.machines.filter(machine => machine !== any));
+        const other = pickOf(
+          random,
+          cluster.machines.filter(machine => machine !== any),
+        );
         network.cut(any.name, other.name, { oneWay: kind === 'cut one way' });
         this.after(durationMs, () => network.heal(any.name, other.name));
         return `${any.name} ${other.name}`;
@@ -97,7 +100,10 @@ export class Faults {
         return side.join(' ');
       }
       case 'reset': {
-        const other = pickOf(random, cluster.machines.filter(machine => machine !== any));
+        const other = pickOf(
+          random,
+          cluster.machines.filter(machine => machine !== any),
+        );
         network.reset(any.name, other.name);
         return `${any.name} ${other.name}`;
       }
@@ -201,7 +207,9 @@ export class Faults {
         // Where a copy was flipped before, or is being made, nobody can say which ones are good: only chunks with full untouched copies elsewhere.
         if (this.flipped.has(path) || !this.isSealed(path)) continue;
         const size = machine.node.disk.file(path)?.sizeBytes ?? 0;
-        const good = others.filter(other => (other.node.disk.file(path)?.sizeBytes ?? -1) >= size && this.isSafe(other));
+        const good = others.filter(
+          other => (other.node.disk.file(path)?.sizeBytes ?? -1) >= size && this.isSafe(other),
+        );
         if (size > 0 && good.length >= 1) copies.push({ machine, path });
       }
     }
@@ -228,7 +236,9 @@ export class Faults {
 
   private sealedCopies(rooms: NonNullable<Cluster['masterProcess']>['rooms'], handle: number): number {
     const { locations } = rooms.context;
-    return locations.get(handle as never).filter(({ state, corrupt, suspect }) => state === 'sealed' && !corrupt && !suspect).length;
+    return locations
+      .get(handle as never)
+      .filter(({ state, corrupt, suspect }) => state === 'sealed' && !corrupt && !suspect).length;
   }
 
   private count(kind: FaultKind, machine: Machine): string {

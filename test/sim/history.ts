@@ -147,7 +147,8 @@ export class History {
   }
 
   tell(event: HistoryEvent): void {
-    const name = event.kind === 'ended' || event.kind === 'failed' ? `${event.kind} ${event.operation.asked.kind}` : event.kind;
+    const name =
+      event.kind === 'ended' || event.kind === 'failed' ? `${event.kind} ${event.operation.asked.kind}` : event.kind;
     this.counts[name] = (this.counts[name] ?? 0) + 1;
     this.write(() => showEvent(event));
     for (const checker of this.checkers) {

@@ -4,8 +4,8 @@ import { Chain } from '../../src/chunkserver/chain.js';
 import { ChunkIndex } from '../../src/chunkserver/chunk-index.js';
 import { LeaseHolder } from '../../src/chunkserver/lease-holder.js';
 import { Orders } from '../../src/chunkserver/orders.js';
-import { InodeState } from '../../src/client/inode-state.js';
 import { AppendQueue, type Piece } from '../../src/client/append-queue.js';
+import { InodeState } from '../../src/client/inode-state.js';
 import { assert } from '../../src/lib/assert.js';
 import { FileViews } from '../../src/master/file-views.js';
 import { type FenceAnswer, lengthToSeal } from '../../src/master/seal-decision.js';
@@ -25,10 +25,16 @@ export interface Mutant {
   apply(): () => void;
 }
 
-type AnyFunction = (this: any, ...values: any[]) => any;
+// biome-ignore lint/suspicious/noExplicitAny: private methods of any class are replaced here; their types are out of reach.
+type Anything = any;
+type AnyFunction = (this: Anything, ...values: Anything[]) => Anything;
 
 /** Replaces a method of a class, private or not, until the result is called. */
-function replace(owner: { prototype: object }, method: string, make: (original: AnyFunction) => AnyFunction): () => void {
+function replace(
+  owner: { prototype: object },
+  method: string,
+  make: (original: AnyFunction) => AnyFunction,
+): () => void {
   const descriptor = Object.getOwnPropertyDescriptor(owner.prototype, method);
   assert(typeof descriptor?.value === 'function', `there is a method ${method} to replace`);
   Object.defineProperty(owner.prototype, method, { ...descriptor, value: make(descriptor.value as AnyFunction) });
@@ -54,30 +60,41 @@ class ForgottenDoubts<K, V> extends Map<K, V> {
   }
 }
 
-const decideWith = (decide: (chunk: Parameters<typeof lengthToSeal>[0], answers: readonly FenceAnswer[]) => number | undefined) =>
-  replace(Sealing, 'decide', () => (chunk, answers) => decide(chunk, answers));
+const decideWith = (
+  decide: (chunk: Parameters<typeof lengthToSeal>[0], answers: readonly FenceAnswer[]) => number | undefined,
+) => replace(Sealing, 'decide', () => (chunk, answers) => decide(chunk, answers));
 
 export const MUTANTS: readonly Mutant[] = [
   {
     name: 'no-fencing',
     breaks: 'I4: a chunk that was fenced takes no more appends of an older version',
     apply: () =>
-      replace(Orders, 'fence', fence => function (this: any, handle, version) {
-        const { store, me } = this.parts;
-        const chunk = store.existing(handle);
-        if (chunk?.state !== 'open') return fence.call(this, handle, version);
-        const { writtenBytes: lengthBytes, suspect } = chunk;
-        return Promise.resolve({ exists: true, lengthBytes, suspect, epoch: me.epoch, fixed: false });
-      }),
+      replace(
+        Orders,
+        'fence',
+        fence =>
+          function (this: Anything, handle, version) {
+            const { store, me } = this.parts;
+            const chunk = store.existing(handle);
+            if (chunk?.state !== 'open') return fence.call(this, handle, version);
+            const { writtenBytes: lengthBytes, suspect } = chunk;
+            return Promise.resolve({ exists: true, lengthBytes, suspect, epoch: me.epoch, fixed: false });
+          },
+      ),
   },
   {
     name: 'ack-early',
     breaks: 'I2: an append is acknowledged when every replica of the chain holds it',
     apply: () =>
-      replace(Chain, 'forward', forward => function (this: unknown, ...values) {
-        forward.apply(this, values).catch(() => undefined);
-        return Promise.resolve();
-      }),
+      replace(
+        Chain,
+        'forward',
+        forward =>
+          function (this: unknown, ...values) {
+            forward.apply(this, values).catch(() => undefined);
+            return Promise.resolve();
+          },
+      ),
   },
   {
     name: 'seal-shortest',
@@ -86,7 +103,10 @@ export const MUTANTS: readonly Mutant[] = [
       decideWith((chunk, answers) => {
         const longest = lengthToSeal(chunk, answers);
         if (longest === undefined) return undefined;
-        return Math.max(chunk.lengthBytes, Math.min(...answers.map(answer => (answer.exists ? answer.lengthBytes : 0))));
+        return Math.max(
+          chunk.lengthBytes,
+          Math.min(...answers.map(answer => (answer.exists ? answer.lengthBytes : 0))),
+        );
       }),
   },
   {
@@ -104,15 +124,26 @@ export const MUTANTS: readonly Mutant[] = [
     apply: () =>
       all(
         replace(LeaseHolder, 'isOver', () => () => false),
-        replace(InodeState, 'noteTarget', noteTarget => function (this: unknown, wire, askedMs) {
-          return noteTarget.call(this, { ...wire, leaseMs: 3_600_000 }, askedMs);
-        }),
+        replace(
+          InodeState,
+          'noteTarget',
+          noteTarget =>
+            function (this: unknown, wire, askedMs) {
+              return noteTarget.call(this, { ...wire, leaseMs: 3_600_000 }, askedMs);
+            },
+        ),
       ),
   },
   {
     name: 'trust-suspect',
     breaks: 'a replica that may have lost bytes with the power never decides a seal alone',
-    apply: () => decideWith((chunk, answers) => lengthToSeal(chunk, answers.map(answer => ({ ...answer, suspect: false })))),
+    apply: () =>
+      decideWith((chunk, answers) =>
+        lengthToSeal(
+          chunk,
+          answers.map(answer => ({ ...answer, suspect: false })),
+        ),
+      ),
   },
   {
     name: 'reply-early',
@@ -123,44 +154,78 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'no-tombstone',
     breaks: 'rule 4: a fence is recorded also where there is no such chunk',
     apply: () =>
-      replace(Orders, 'fence', fence => function (this: any, handle, version) {
-        const { store, me } = this.parts;
-        if (store.get(handle)) return fence.call(this, handle, version);
-        return Promise.resolve({ exists: false, lengthBytes: 0, suspect: false, epoch: me.epoch, fixed: false });
-      }),
+      replace(
+        Orders,
+        'fence',
+        fence =>
+          function (this: Anything, handle, version) {
+            const { store, me } = this.parts;
+            if (store.get(handle)) return fence.call(this, handle, version);
+            return Promise.resolve({ exists: false, lengthBytes: 0, suspect: false, epoch: me.epoch, fixed: false });
+          },
+      ),
   },
   {
     name: 'old-epoch',
     breaks: 'rule 2: a server refuses tokens from before its last start',
     apply: () =>
-      replace(Chain, 'checkPlace', checkPlace => function (this: unknown, token, position, me) {
-        checkPlace.call(this, { ...token, chain: token.chain.map((member: object) => ({ ...member, epoch: me.epoch })) }, position, me);
-      }),
+      replace(
+        Chain,
+        'checkPlace',
+        checkPlace =>
+          function (this: unknown, token, position, me) {
+            checkPlace.call(
+              this,
+              { ...token, chain: token.chain.map((member: object) => ({ ...member, epoch: me.epoch })) },
+              position,
+              me,
+            );
+          },
+      ),
   },
   {
     name: 'no-resolve',
     breaks: 'rule 5: an append goes to another chunk only when it certainly does not stand in the last one',
     apply: () =>
-      replace(AppendQueue, 'cut', cut => function (this: unknown, ...values) {
-        const piece: Piece = cut.apply(this, values);
-        Object.assign(piece, { maybe: new ForgottenDoubts() });
-        return piece;
-      }),
+      replace(
+        AppendQueue,
+        'cut',
+        cut =>
+          function (this: unknown, ...values) {
+            const piece: Piece = cut.apply(this, values);
+            Object.assign(piece, { maybe: new ForgottenDoubts() });
+            return piece;
+          },
+      ),
   },
   {
     name: 'serve-stale',
     breaks: 'I7: a replica with less than the master records is never read from',
     apply: () =>
       all(
-        replace(FileViews, 'currentServers', () => function (this: any, chunk) {
-          const { locations, servers } = this.context;
-          return locations.get(chunk.handle).map(({ server }: { server: ServerId }) => server).filter((server: ServerId) => servers.isLive(server));
-        }),
-        replace(RpcServer, 'listen', listen => function (this: RpcServer<Kind>, address) {
-          const handlers = this.options.handlers as Partial<Handlers<Kind>>;
-          if (handlers.read) (this.options as { handlers: unknown }).handlers = { ...handlers, read: paddedRead(handlers.read) };
-          return listen.call(this, address);
-        }),
+        replace(
+          FileViews,
+          'currentServers',
+          () =>
+            function (this: Anything, chunk) {
+              const { locations, servers } = this.context;
+              return locations
+                .get(chunk.handle)
+                .map(({ server }: { server: ServerId }) => server)
+                .filter((server: ServerId) => servers.isLive(server));
+            },
+        ),
+        replace(
+          RpcServer,
+          'listen',
+          listen =>
+            function (this: RpcServer<Kind>, address) {
+              const handlers = this.options.handlers as Partial<Handlers<Kind>>;
+              if (handlers.read)
+                (this.options as { handlers: unknown }).handlers = { ...handlers, read: paddedRead(handlers.read) };
+              return listen.call(this, address);
+            },
+        ),
       ),
   },
 ];

@@ -25,7 +25,14 @@ const TRACE_LINES_SHOWN = 150;
 const FAILURES_SHOWN = 3;
 
 function parseArguments(argv: readonly string[]): Arguments {
-  const result: Arguments = { seeds: 100, first: randomInt(1, 2 ** 31), jobs: 2, mutant: undefined, trace: false, worker: false };
+  const result: Arguments = {
+    seeds: 100,
+    first: randomInt(1, 2 ** 31),
+    jobs: 2,
+    mutant: undefined,
+    trace: false,
+    worker: false,
+  };
   for (let i = 0; i < argv.length; i++) {
     const name = argv[i]!;
     if (name === '--trace' || name === '--worker') {
@@ -78,7 +85,10 @@ export async function runSeeds(
       child.on('error', reject);
       child.on('exit', code => {
         if (code === 0) resolve();
-        else reject(new Error(`a worker of the simulator ended with code ${code}; the last seed given out was ${next - 1}`));
+        else
+          reject(
+            new Error(`a worker of the simulator ended with code ${code}; the last seed given out was ${next - 1}`),
+          );
       });
     });
   });
@@ -90,7 +100,9 @@ async function runAll(options: Arguments): Promise<void> {
   const totals = { scenarios: 0, virtualMs: 0, acknowledged: 0 };
   const faults: Record<string, number> = {};
   const failed: Report[] = [];
-  console.log(`seeds ${options.first} to ${options.first + options.seeds - 1}${options.mutant ? `, mutant ${options.mutant}` : ''}`);
+  console.log(
+    `seeds ${options.first} to ${options.first + options.seeds - 1}${options.mutant ? `, mutant ${options.mutant}` : ''}`,
+  );
   await runSeeds(options, report => {
     totals.scenarios++;
     totals.virtualMs += report.virtualMs;
@@ -112,7 +124,14 @@ async function runAll(options: Arguments): Promise<void> {
     if (!failed[0]) process.exitCode = 1;
     return;
   }
-  console.log(failed.length === 0 ? 'no failures' : `${failed.length} FAILED: ${failed.map(({ seed }) => seed).slice(0, 20).join(' ')}`);
+  console.log(
+    failed.length === 0
+      ? 'no failures'
+      : `${failed.length} FAILED: ${failed
+          .map(({ seed }) => seed)
+          .slice(0, 20)
+          .join(' ')}`,
+  );
   if (failed.length === 0) return;
   process.exitCode = 1;
   const smallest = failed.reduce((a, b) => (b.virtualMs < a.virtualMs ? b : a));
@@ -123,7 +142,8 @@ async function runAll(options: Arguments): Promise<void> {
 }
 
 function show({ seed, violations }: Pick<Report, 'seed' | 'violations'>, mutant: string | undefined): void {
-  for (const { promise, what, atMs } of violations.slice(0, 2)) console.log(`seed ${seed} at ${atMs.toFixed(0)} ms: ${promise}\n    ${what}`);
+  for (const { promise, what, atMs } of violations.slice(0, 2))
+    console.log(`seed ${seed} at ${atMs.toFixed(0)} ms: ${promise}\n    ${what}`);
   console.log(`    npm run sim -- --seeds 1 --first ${seed} --trace${mutant ? ` --mutant ${mutant}` : ''}`);
 }
 
@@ -134,7 +154,14 @@ async function traceOne(options: Arguments): Promise<void> {
     show(result, options.mutant);
     process.exitCode = 1;
   }
-  console.log(JSON.stringify({ virtualMs: result.virtualMs, faults: result.faults, counts: result.counts, fingerprint: result.fingerprint }));
+  console.log(
+    JSON.stringify({
+      virtualMs: result.virtualMs,
+      faults: result.faults,
+      counts: result.counts,
+      fingerprint: result.fingerprint,
+    }),
+  );
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

@@ -1,8 +1,8 @@
 // One seed, from an empty cluster to the last check: builds it, lets workloads and faults run, heals, waits, reads everything back. The same seed
 // and options give the same run, event for event.
 import { AssertionError } from '../../src/lib/assert.js';
-import { GfsError } from '../../src/protocol/errors.js';
 import { checkInvariants } from '../../src/master/check.js';
+import type { GfsError } from '../../src/protocol/errors.js';
 import { Actor } from './actor.js';
 import { allCheckers } from './checkers.js';
 import { Cluster, LEASE_MS, OPERATION_MS } from './cluster.js';
@@ -152,7 +152,10 @@ class Scenario {
     cluster.startServers();
     for (const client of cluster.clients) client.start();
     if (!(await this.until(() => cluster.machines.every(machine => machine.isReady), TIMES.startMs)))
-      return this.fail('The cluster starts.', `${cluster.machines.filter(machine => !machine.isReady).map(({ name }) => name)} did not.`);
+      return this.fail(
+        'The cluster starts.',
+        `${cluster.machines.filter(machine => !machine.isReady).map(({ name }) => name)} did not.`,
+      );
     faults.schedule();
     if (!(await this.pass(this.faultsMs))) return;
     faults.heal();
@@ -164,7 +167,10 @@ class Scenario {
     if (!(await this.until(isQuiet, 3 * OPERATION_MS))) {
       if (history.violations.length > 0) return;
       const late = history.overdue().map(({ id, client, asked }) => `#${id} (${asked.kind} of ${client})`);
-      return this.fail('No operation outlives its deadline.', `These never ended: ${late.join(', ')}; workloads: ${JSON.stringify([...this.lives])}.`);
+      return this.fail(
+        'No operation outlives its deadline.',
+        `These never ended: ${late.join(', ')}; workloads: ${JSON.stringify([...this.lives])}.`,
+      );
     }
     history.tell({ kind: 'quiet', atMs: this.simulator.nowMs });
     await this.judge();
@@ -184,7 +190,8 @@ class Scenario {
       };
       this.cluster.addClient(name);
       if (await this.until(() => isDone, TIMES.finalMs)) continue;
-      if (this.history.violations.length === 0) this.fail('What was acknowledged can be read when all is well.', 'The last reads did not end.');
+      if (this.history.violations.length === 0)
+        this.fail('What was acknowledged can be read when all is well.', 'The last reads did not end.');
       return;
     }
     const master = this.cluster.masterProcess;
@@ -215,13 +222,20 @@ class Scenario {
         if (!error || error.code === 'STALE' || error.code === 'NOT_FOUND') break;
         if (this.history.violations.length > 0) return;
         if (attempt === 5)
-          return this.fail('What was acknowledged can be read when all is well.', `Inode ${inode}: ${error.code} ${error.message}`);
+          return this.fail(
+            'What was acknowledged can be read when all is well.',
+            `Inode ${inode}: ${error.code} ${error.message}`,
+          );
         await actor.sleep(500);
       }
     }
   }
 
-  private onClient(name: string, client: ConstructorParameters<typeof Actor>[0]['client'], clock: { setTimer(ms: number, fire: () => void): unknown }): void {
+  private onClient(
+    name: string,
+    client: ConstructorParameters<typeof Actor>[0]['client'],
+    clock: { setTimer(ms: number, fire: () => void): unknown },
+  ): void {
     const random = this.simulator.random(`actor ${name} ${this.writerCount}`);
     const actor = new Actor({
       name,
@@ -245,7 +259,8 @@ class Scenario {
     for (const workload of mine) {
       this.simulator.trace(`${name} begins: ${workload.name}`);
       const ended = (): void => {
-        if (this.cluster.clients[index]!.node.incarnation === incarnation) this.lives.set(name, this.lives.get(name)! - 1);
+        if (this.cluster.clients[index]!.node.incarnation === incarnation)
+          this.lives.set(name, this.lives.get(name)! - 1);
       };
       workload.run(actor).then(ended, error => {
         this.bug(error);
@@ -297,7 +312,14 @@ class Scenario {
       this.history.tell({ kind: 'leased', handle, version, untilMs: atMs + leaseMs, atMs });
     } else if (call.kind === 'appendTarget' || call.kind === 'createFile') {
       const { target } = answer.body as { target?: { handle: number; version: number; leaseMs: number } };
-      if (target) this.history.tell({ kind: 'leased', handle: target.handle, version: target.version, untilMs: atMs + target.leaseMs, atMs });
+      if (target)
+        this.history.tell({
+          kind: 'leased',
+          handle: target.handle,
+          version: target.version,
+          untilMs: atMs + target.leaseMs,
+          atMs,
+        });
     }
   }
 

@@ -41,7 +41,17 @@ export function showAnswer(kind: Kind, answer: { body?: unknown; error?: GfsErro
   return parts.length === 0 ? 'ok' : `ok: ${parts.join(', ')}`;
 }
 
-const ANSWER_FIELDS = ['outcome', 'offset', 'exists', 'lengthBytes', 'committedBytes', 'suspect', 'short', 'copiedBytes', 'registered'];
+const ANSWER_FIELDS = [
+  'outcome',
+  'offset',
+  'exists',
+  'lengthBytes',
+  'committedBytes',
+  'suspect',
+  'short',
+  'copiedBytes',
+  'registered',
+];
 
 type Show = { [K in Kind]?: (request: Request<K>, writers: WriterNames) => string };
 

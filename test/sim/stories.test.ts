@@ -38,7 +38,9 @@ test.serial('a secondary is cut off: the chunk is sealed without it and the file
   await story.append(file, 'one ');
 
   story.say('The secondary is cut off from everybody.');
-  const others = story.cluster.machines.filter(machine => machine !== story.machine('secondary')).map(({ name }) => name);
+  const others = story.cluster.machines
+    .filter(machine => machine !== story.machine('secondary'))
+    .map(({ name }) => name);
   story.cluster.network.partition([story.machine('secondary').name], others);
   await story.append(file, 'two ');
   story.say('The secondary is back; what it misses is copied.');

@@ -1,11 +1,12 @@
-// A small simulated cluster that tells what it does, line by line, in words for newcomers: one client, one file, three chunkservers by their roles.
+// A small simulated cluster that tells what it does, line by line, in words for newcomers: one client, one file, three chunkservers by their roles in
+// the chain of the chunk that a line is about. What happens at the same time is told in a fixed order.
 // Stories are scripts over it; their transcripts are kept as snapshots (stories.test.ts).
 import type { FileSystemClient, OpenFile } from '../../src/client/types.js';
 import type { GfsError } from '../../src/protocol/errors.js';
 import { asGfsError } from '../../src/protocol/errors.js';
-import type { Kind } from '../../src/protocol/messages.js';
+import type { Kind, Reply } from '../../src/protocol/messages.js';
 import { Cluster, type Machine } from './cluster.js';
-import { type ObservedCall, observe, replyOf } from './observer.js';
+import { hostName, type ObservedCall, observe, readToken } from './observer.js';
 import { Simulator } from './platform/simulator.js';
 import { showAnswer, showCall, WriterNames } from './show-call.js';
 import { at, NEW_FILE } from './workloads/workload.js';
@@ -14,6 +15,7 @@ import { at, NEW_FILE } from './workloads/workload.js';
 const SHOWN: ReadonlySet<Kind> = new Set<Kind>([
   'append',
   'replicate',
+  'createFile',
   'appendTarget',
   'complain',
   'grant',
@@ -24,6 +26,7 @@ const SHOWN: ReadonlySet<Kind> = new Set<Kind>([
   'findAppend',
   'returnLease',
 ]);
+const ROLES = ['primary', 'secondary', 'tail'];
 const STEP_MS_MAX = 20_000;
 
 export interface Moment {
@@ -35,15 +38,13 @@ export interface Moment {
 }
 
 export class Story {
-  readonly lines: string[] = [];
+  private readonly told: Array<{ line: string; order: string }> = [];
   readonly simulator: Simulator;
   readonly cluster: Cluster;
   client: FileSystemClient | undefined;
   private readonly writers = new WriterNames();
-  private readonly roles = new Map<string, string>([
-    ['master', 'master'],
-    ['c1', 'client'],
-  ]);
+  /** Hosts of each chunk's chain. */
+  private readonly chains = new Map<number, string[]>();
   private readonly traps: Array<{ moment: Moment; act: () => void }> = [];
   private readonly hosts = new WeakMap<object, string>();
 
@@ -51,7 +52,15 @@ export class Story {
     this.simulator = new Simulator({ seed });
     this.cluster = new Cluster(
       this.simulator,
-      { servers: 3, clients: 1, chunkSizeBytes: 4096, logLevel: 'silent', driftMax: 0, diskCapacityBytes: 2 ** 30, appendTryMs: 1_200 },
+      {
+        servers: 3,
+        clients: 1,
+        chunkSizeBytes: 4096,
+        logLevel: 'silent',
+        driftMax: 0,
+        diskCapacityBytes: 2 ** 30,
+        appendTryMs: 1_200,
+      },
       {
         onBoot: (platform, host) => this.hosts.set(platform, host),
         onDeath: () => undefined,
@@ -77,7 +86,25 @@ export class Story {
   }
 
   say(line: string): void {
-    this.lines.push(`# ${line}`);
+    this.tell(`# ${line}`);
+  }
+
+  /** The transcript: runs of lines that differ only in the server they are about are sorted, for their order is chance. */
+  get lines(): string[] {
+    const lines: string[] = [];
+    for (let from = 0; from < this.told.length; ) {
+      let to = from + 1;
+      while (to < this.told.length && this.told[from]!.order !== '' && this.told[to]!.order === this.told[from]!.order)
+        to++;
+      lines.push(
+        ...this.told
+          .slice(from, to)
+          .map(({ line }) => line)
+          .sort(),
+      );
+      from = to;
+    }
+    return lines;
   }
 
   /** Runs time until `work` settles. */
@@ -95,16 +122,16 @@ export class Story {
   async append(file: OpenFile, text: string): Promise<void> {
     try {
       const offset = await this.settle(file.append([Buffer.from(text)], { split: false }));
-      this.lines.push(`client: "${text}" stands at ${offset}`);
+      this.tell(`client: "${text}" stands at ${offset}`);
     } catch (error) {
-      this.lines.push(`client: "${text}" failed with ${asGfsError(error).code}`);
+      this.tell(`client: "${text}" failed with ${asGfsError(error).code}`);
     }
   }
 
   /** What the file holds for the client. */
   async read(file: OpenFile): Promise<void> {
     const buffers = await this.settle(file.read(0, 10_000));
-    this.lines.push(`client reads "${Buffer.concat(buffers).toString()}"`);
+    this.tell(`client reads "${Buffer.concat(buffers).toString()}"`);
   }
 
   /** Does something once, at the first such moment from now on. */
@@ -112,8 +139,10 @@ export class Story {
     this.traps.push({ moment, act });
   }
 
-  machine(role: string): Machine {
-    const host = [...this.roles].find(([, name]) => name === role)?.[0] ?? role;
+  /** The machine with this role in the first chunk's chain. */
+  machine(role: 'primary' | 'secondary' | 'tail' | 'master'): Machine {
+    const [first] = this.chains.values();
+    const host = role === 'master' ? role : first?.[ROLES.indexOf(role)];
     return this.cluster.machines.find(({ name }) => name === host)!;
   }
 
@@ -122,39 +151,66 @@ export class Story {
   }
 
   private async until(isReached: () => boolean): Promise<void> {
-    if (!(await this.simulator.runUntil(isReached, STEP_MS_MAX))) throw new Error(`the story got stuck:\n${this.lines.join('\n')}`);
+    if (!(await this.simulator.runUntil(isReached, STEP_MS_MAX)))
+      throw new Error(`the story got stuck:\n${this.lines.join('\n')}`);
   }
 
-  private role(host: string): string {
-    return this.roles.get(host) ?? host;
+  private tell(line: string, order = ''): void {
+    this.told.push({ line, order });
+  }
+
+  private role(host: string, handle: number | undefined): string {
+    if (host === 'master') return host;
+    if (host === 'c1') return 'client';
+    const chain = (handle === undefined ? undefined : this.chains.get(handle)) ?? [];
+    return ROLES[chain.indexOf(host)] ?? 'another server';
   }
 
   private onCall(call: ObservedCall): void {
     if (!SHOWN.has(call.kind)) return;
-    this.lines.push(`${this.role(call.from)} → ${this.role(call.to)}: ${showCall(call, this.writers)}`);
-    this.spring({ kind: call.kind, what: 'call', at: this.role(call.to) });
+    const handle = handleOf(call);
+    this.tell(
+      `${this.role(call.from, handle)} → ${this.role(call.to, handle)}: ${showCall(call, this.writers)}`,
+      isOrder(call.kind) ? `→ ${call.kind} ${handle}` : '',
+    );
+    this.spring({ kind: call.kind, what: 'call', at: this.role(call.to, handle) });
   }
 
   private onAnswer(call: ObservedCall, answer: { body?: unknown; error?: GfsError }): void {
     if (!SHOWN.has(call.kind)) return;
-    if (call.kind === 'appendTarget' && !answer.error) this.nameRoles(replyOf(answer.body, 'appendTarget').target.chain);
-    this.lines.push(`${this.role(call.from)} ← ${this.role(call.to)}: ${call.kind} ${showAnswer(call.kind, answer)}`);
-    this.spring({ kind: call.kind, what: 'answer', at: this.role(call.to) });
-  }
-
-  /** Servers keep the role they had in the first chain. */
-  private nameRoles(chain: ReadonlyArray<{ address: string }>): void {
-    chain.forEach(({ address }, i) => {
-      const host = address.slice(0, address.lastIndexOf(':'));
-      if (!this.roles.has(host)) this.roles.set(host, i === 0 ? 'primary' : i === chain.length - 1 ? 'tail' : 'secondary');
-    });
+    const handle = handleOf(call);
+    if (!answer.error && (call.kind === 'appendTarget' || call.kind === 'createFile')) {
+      const { target } = answer.body as Partial<Reply<'appendTarget'>>;
+      if (target)
+        this.chains.set(
+          target.handle,
+          target.chain.map(({ address }) => hostName(address)),
+        );
+    }
+    this.tell(
+      `${this.role(call.from, handle)} ← ${this.role(call.to, handle)}: ${call.kind} ${showAnswer(call.kind, answer)}`,
+      isOrder(call.kind) ? `← ${call.kind} ${handle}` : '',
+    );
+    this.spring({ kind: call.kind, what: 'answer', at: this.role(call.to, handle) });
   }
 
   private spring(now: Moment): void {
-    const index = this.traps.findIndex(({ moment }) => moment.kind === now.kind && moment.what === now.what && moment.at === now.at);
+    const index = this.traps.findIndex(
+      ({ moment }) => moment.kind === now.kind && moment.what === now.what && moment.at === now.at,
+    );
     if (index < 0) return;
     const [trap] = this.traps.splice(index, 1);
     // Not inside the event that set it off: the message is already on its way.
     this.simulator.schedule(0, trap!.act);
   }
+}
+
+/** Given to all members of a chain at once. */
+function isOrder(kind: Kind): boolean {
+  return kind === 'fence' || kind === 'fix' || kind === 'grant';
+}
+
+function handleOf({ request }: ObservedCall): number | undefined {
+  const { handle, token } = request as { handle?: number; token?: Buffer };
+  return handle ?? (token && readToken(token).handle);
 }

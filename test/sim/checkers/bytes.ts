@@ -151,6 +151,8 @@ export class StreamsAreWhole implements Checker {
     if (asked.kind !== 'read' || event.outcome.kind !== 'read') return undefined;
     const wanted = streamBytes(stream, asked.offset, asked.offset + event.outcome.bytes.length);
     const at = wanted.findIndex((byte, i) => byte !== (event.outcome as { bytes: Buffer }).bytes[i]);
-    return at < 0 ? undefined : `Inode ${asked.file} holds something else at byte ${asked.offset + at} (#${event.operation.id}).`;
+    return at < 0
+      ? undefined
+      : `Inode ${asked.file} holds something else at byte ${asked.offset + at} (#${event.operation.id}).`;
   }
 }

@@ -23,7 +23,8 @@ export class LocksExclude implements Checker {
 
   on(event: HistoryEvent): string | undefined {
     if (event.kind === 'fault') this.lastFaultMs = event.atMs;
-    if (event.kind === 'began' && event.operation.asked.kind === 'unlock') this.holders.delete(event.operation.asked.file);
+    if (event.kind === 'began' && event.operation.asked.kind === 'unlock')
+      this.holders.delete(event.operation.asked.file);
     if (event.kind !== 'ended' || event.operation.asked.kind !== 'lock') return undefined;
     const { asked, client } = event.operation;
     const known = this.holders.get(asked.file);

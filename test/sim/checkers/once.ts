@@ -56,9 +56,11 @@ export class OnceAndInOrder implements Checker {
     for (const record of records) {
       const name = showRecord(record);
       const told = this.records.get(name);
-      if (!told || told.file !== file) return `Inode ${file}: nobody appended ${name}, which stands at ${record.offset}.`;
+      if (!told || told.file !== file)
+        return `Inode ${file}: nobody appended ${name}, which stands at ${record.offset}.`;
       const earlier = standing.get(name);
-      if (earlier) return `Inode ${file}: ${name} (${told.fate.is}) stands at ${earlier.offset} and at ${record.offset}.`;
+      if (earlier)
+        return `Inode ${file}: ${name} (${told.fate.is}) stands at ${earlier.offset} and at ${record.offset}.`;
       if (told.fate.is === 'refused')
         return `Inode ${file}: ${name} was refused with ${told.fate.code} and stands at ${record.offset}.`;
       if (told.fate.is === 'acknowledged' && told.fate.offset !== record.offset)

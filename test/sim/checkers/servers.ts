@@ -47,7 +47,11 @@ export class WorkGoesOn implements Checker {
     if (operation.asked.kind !== 'append') return undefined;
     if (event.kind === 'began') this.asked++;
     if (event.kind === 'ended') this.acknowledged++;
-    if (event.kind === 'failed' && operation.beganMs > this.healedMs + this.recoveryMs && event.code !== 'OFFSET_MISMATCH')
+    if (
+      event.kind === 'failed' &&
+      operation.beganMs > this.healedMs + this.recoveryMs &&
+      event.code !== 'OFFSET_MISMATCH'
+    )
       return `#${operation.id} of ${operation.client} began ${operation.beganMs - this.healedMs} ms after it and failed with ${event.code}.`;
     return undefined;
   }

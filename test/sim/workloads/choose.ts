@@ -9,7 +9,11 @@ import { StreamWriters } from './stream-writers.js';
 import type { Workload } from './workload.js';
 
 /** For each client, what it does. */
-export function chooseWorkloads(random: SimRandom, clients: number, { isDurable }: { isDurable: boolean }): Workload[][] {
+export function chooseWorkloads(
+  random: SimRandom,
+  clients: number,
+  { isDurable }: { isDurable: boolean },
+): Workload[][] {
   const paths = ['shared-1', 'shared-2'].slice(0, 1 + random.int(2));
   const pauseMs = [60, 150, 400][random.int(3)]!;
   return Array.from({ length: clients }, (_, client) => {

@@ -27,7 +27,9 @@ export class Renamers implements Workload {
     const writer = actor.nextWriter();
     let sequence = 0;
     const append = (): Promise<unknown> =>
-      actor.attempt(() => actor.appendRecord(file, { writer, sequence: ++sequence }, RECORD_BYTES_MIN + actor.random.int(500)));
+      actor.attempt(() =>
+        actor.appendRecord(file, { writer, sequence: ++sequence }, RECORD_BYTES_MIN + actor.random.int(500)),
+      );
     let name = `${path}-0`;
     for (let step = 1; step < 4 + actor.random.int(8) && !actor.isOver(); step++) {
       await append();
