@@ -1,7 +1,7 @@
 // The life of one mount: cluster (when it is embedded), client, operations, transport, and their end in the reverse order with everything flushed.
 import type { FileSystemClient } from '../client/types.js';
 import type { Platform } from '../lib/platform.js';
-import type { MountSettings } from '../mount/settings.js';
+import { MOUNT_LIMITS, type MountSettings } from '../mount/settings.js';
 import type { TransportKind } from '../mount/transports.js';
 import { buildPlatform } from './build-platform.js';
 import { connectClient } from './connect.js';
@@ -63,8 +63,10 @@ export async function startMount(request: MountRequest): Promise<Running & { emb
     const operations = new ClientOperations({ client, clock: platform.clock, logger, settings, owner: ownIds() });
     ends.push(() => inTime(platform, operations.close()));
 
-    const kernelCacheMs = request.settings.attributeTimeout / 2;
     const isNative = request.fuse !== 'kernel' && nativeTransportProblem() === undefined;
+    // Where the kernel can be told of changes, it may keep what nobody changes.
+    const isNoticed = !isNative && request.settings.attributeTimeout > 0;
+    const kernelCacheMs = isNoticed ? MOUNT_LIMITS.noticedMs : request.settings.attributeTimeout / 2;
     const transport = createTransport(
       request.fuse,
       {

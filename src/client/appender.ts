@@ -147,7 +147,7 @@ export class Appender {
       const askedMs = this.#now();
       try {
         const options = { deadlineMs: head.deadlineMs, held: true };
-        const body = await this.parts.link.call('appendTarget', { inode: state.inode }, options);
+        const body = await this.parts.link.call('appendTarget', this.parts.link.appendRequest(state.inode), options);
         target = state.noteTarget(body.target, askedMs);
       } catch (error) {
         await this.#onNoTarget(head, asGfsError(error));

@@ -75,7 +75,8 @@ export class ChunkSync {
   ): Promise<Pick<UnsyncedChunk, 'version' | 'token' | 'chain'> | undefined> {
     const askedMs = this.parts.clock.monotonicMs();
     try {
-      const { target } = await this.link.call('appendTarget', { inode: state.inode }, { deadlineMs, held: true });
+      const request = this.link.appendRequest(state.inode);
+      const { target } = await this.link.call('appendTarget', request, { deadlineMs, held: true });
       state.noteTarget(target, askedMs);
       return target.handle === wanted.handle ? target : undefined;
     } catch (error) {

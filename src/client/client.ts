@@ -86,6 +86,7 @@ export class GfsFileSystemClient implements FileSystemClient {
       name: options.name,
       wantsChanges,
       onRenewed: () => this.#onRenewed(),
+      onResumed: () => this.#forgetAll(),
     });
     this.#tails = new TailSizes(parts, link, this.#session, this.#inodes);
     this.#locks = new Locks(parts, link, this.#session);
@@ -334,15 +335,19 @@ export class GfsFileSystemClient implements FileSystemClient {
 
   #onLost(address: Address): void {
     if (address !== this.#link.address || this.#closing) return;
-    this.#inodes.expireAll();
-    this.onChange({ lost: true, inodes: [], entries: [] });
+    this.#forgetAll();
     void this.#session.reconnect();
   }
 
   #onRenewed(): void {
+    this.#forgetAll();
+    void this.#locks.retake();
+  }
+
+  /** Something may have changed of which no notice came. Once when the connection breaks, and once when the next one gets notices. */
+  #forgetAll(): void {
     this.#inodes.expireAll();
     this.onChange({ lost: true, inodes: [], entries: [] });
-    void this.#locks.retake();
   }
 }
 

@@ -3,6 +3,7 @@
 import { randomId } from '../lib/random.js';
 import type { Address } from '../lib/transport.js';
 import { type ErrorCode, GfsError } from '../protocol/errors.js';
+import type { InodeId } from '../protocol/ids.js';
 import type { MasterKind, Reply, Request, WireOnce } from '../protocol/messages.js';
 import { Backoff } from './backoff.js';
 import type { ClientParts } from './parts.js';
@@ -72,6 +73,11 @@ export class MasterLink {
       }
       await backoff.pause();
     }
+  }
+
+  /** Asks where to append, for this client. */
+  appendRequest(inode: InodeId): Request<'appendTarget'> {
+    return { inode, client: this.clientId };
   }
 
   /** Runs `work` with the identity of a new change, which all its calls share. */

@@ -17,6 +17,8 @@ export interface SessionOptions {
   wantsChanges: boolean;
   /** The session ended and a new one stands; locks of the old one are gone. */
   onRenewed: () => void;
+  /** The same session goes on, on another connection: changes between the two were told to nobody. */
+  onResumed: () => void;
 }
 
 export class Session {
@@ -125,7 +127,11 @@ export class Session {
   async reconnect(): Promise<void> {
     if (this.#isClosed || this.#id === '') return;
     const deadlineMs = this.#clock.monotonicMs() + Math.max(this.facts.ttlMs, this.parts.settings.masterTryMs);
-    await this.#quietly(() => this.#renew(this.#id, deadlineMs));
+    const id = this.#id;
+    await this.#quietly(async () => {
+      await this.#renew(id, deadlineMs);
+      if (this.#id === id) this.options.onResumed();
+    });
   }
 
   /** Ends it at the master, briefly. Never rejects. */

@@ -13,8 +13,9 @@ export function dataHandlers(rooms: Rooms): Handlers<DataKind> {
       body: await answerDurably(rooms, async () => {
         getFile(context.store, inode);
         sessions.openFile(session, inode);
-        context.notices.sawInode(session, inode);
-        return await views.view(inode, deadlineOf(rooms, call));
+        const { client } = sessions.get(session);
+        context.notices.sawInode(client, inode);
+        return await views.view(inode, deadlineOf(rooms, call), client);
       }),
     }),
 
@@ -29,8 +30,10 @@ export function dataHandlers(rooms: Rooms): Handlers<DataKind> {
       body: await answerDurably(rooms, () => views.locate(request, deadlineOf(rooms, call))),
     }),
 
-    appendTarget: async ({ inode }, call) => ({
-      body: await answerDurably(rooms, async () => ({ target: await targets.target(inode, deadlineOf(rooms, call)) })),
+    appendTarget: async ({ inode, client }, call) => ({
+      body: await answerDurably(rooms, async () => ({
+        target: await targets.target(inode, deadlineOf(rooms, call), client),
+      })).finally(() => context.notices.flush()),
     }),
 
     complain: async (request, call) => ({

@@ -24,7 +24,9 @@ import {
   unlink,
   walk,
 } from './namespace.js';
+import type { Notices } from './notices.js';
 import { findReply, runOnce } from './once-table.js';
+import type { Place } from './resolve.js';
 import { snapshotFile } from './snapshot.js';
 import type { Change, Reader } from './store.js';
 import { getXattr, listXattrs, removeXattr, setXattr } from './xattrs.js';
@@ -48,37 +50,52 @@ type NameKind =
   | 'snapshot';
 
 export function nameHandlers(rooms: Rooms): Handlers<NameKind> {
-  const { context, views } = rooms;
+  const { context, views, sessions } = rooms;
   const { store, notices } = context;
 
   /** Announces that what stands at `where` came, went or changed its kind. */
   const announceEntry = (reader: Reader, where: WireWhere, client: string): void => {
     const { place } = walk(reader, where, false);
-    if (!place) return;
-    notices.entryChanged({ parent: place.parent.inode, name: place.name }, client);
-    notices.inodeChanged(place.parent.inode, client);
+    if (place) announcePlace(notices, place, client);
   };
+
+  /** As announceEntry; the client knows the entry from now on, and the inode that it leads to. */
+  const announceMade = (reader: Reader, where: WireWhere, client: string): void => {
+    announceEntry(reader, where, client);
+    const { place, inode } = walk(reader, where, false);
+    if (place) notices.sawEntry(client, { parent: place.parent.inode, name: place.name });
+    if (inode) notices.sawInode(client, inode.inode);
+  };
+
+  /** The client of a session. Throws SESSION_EXPIRED: nobody would tell it of changes. */
+  const clientOf = (session: string | undefined): string | undefined =>
+    session === undefined ? undefined : sessions.get(session).client;
 
   return {
     lookup: async ({ where, follow, session }, call) => ({
       body: await answerDurably(rooms, async () => {
+        const client = clientOf(session);
         const { inode, place } = walk(store, where, follow);
-        if (place) notices.sawEntry(session, { parent: place.parent.inode, name: place.name });
+        if (place) notices.sawEntry(client, { parent: place.parent.inode, name: place.name });
         if (!inode) throw new GfsError('NOT_FOUND', `there is no ${place.name}`);
-        notices.sawInode(session, inode.inode);
-        return await views.view(inode.inode, deadlineOf(rooms, call));
+        notices.sawInode(client, inode.inode);
+        return await views.view(inode.inode, deadlineOf(rooms, call), client);
       }),
     }),
 
     readDirectory: async ({ session, ...page }) => ({
       body: await answerDurably(rooms, async () => {
+        const client = clientOf(session);
         const { entries, end } = await readDirectory(store, page);
-        notices.sawInode(session, page.inode);
+        notices.sawInode(client, page.inode);
         for (const { name, record } of entries) {
-          notices.sawEntry(session, { parent: page.inode, name });
-          notices.sawInode(session, record.inode);
+          notices.sawEntry(client, { parent: page.inode, name });
+          notices.sawInode(client, record.inode);
         }
-        return { entries: entries.map(({ name, attributes }) => ({ name, attributes })), end };
+        return {
+          entries: entries.map(({ name, record }) => ({ name, attributes: views.glance(record, client) })),
+          end,
+        };
       }),
     }),
 
@@ -87,7 +104,7 @@ export function nameHandlers(rooms: Rooms): Handlers<NameKind> {
     makeDirectory: async ({ once, ...options }) => ({
       body: await changeOnce(rooms, once, (change, at) => {
         const made = makeDirectory(change, options, at);
-        announceEntry(change, options.where, once.client);
+        announceMade(change, options.where, once.client);
         return { attributes: toAttributes(change, made) };
       }),
     }),
@@ -95,7 +112,7 @@ export function nameHandlers(rooms: Rooms): Handlers<NameKind> {
     makeSymlink: async ({ once, ...options }) => ({
       body: await changeOnce(rooms, once, (change, at) => {
         const made = makeSymlink(change, options, at);
-        announceEntry(change, options.where, once.client);
+        announceMade(change, options.where, once.client);
         return { attributes: toAttributes(change, made) };
       }),
     }),
@@ -103,9 +120,9 @@ export function nameHandlers(rooms: Rooms): Handlers<NameKind> {
     link: async ({ once, ...options }) => ({
       body: await changeOnce(rooms, once, (change, at) => {
         const linked = link(change, options, at);
-        announceEntry(change, options.created, once.client);
+        announceMade(change, options.created, once.client);
         notices.inodeChanged(linked.inode, once.client);
-        return { attributes: toAttributes(change, linked) };
+        return { attributes: views.glance(linked, once.client) };
       }),
     }),
 
@@ -128,10 +145,11 @@ export function nameHandlers(rooms: Rooms): Handlers<NameKind> {
     rename: async ({ once, ...options }) => ({
       body: await changeOnce(rooms, once, (change, at) => {
         announceEntry(change, options.from, once.client);
-        announceEntry(change, options.to, once.client);
         const { moved, other } = renameEntry(change, options, at);
         notices.inodeChanged(moved.inode, once.client);
         if (other) notices.inodeChanged(other.inode, once.client);
+        announceMade(change, options.to, once.client);
+        if (options.exchange) announceMade(change, options.from, once.client);
         return {};
       }),
     }),
@@ -142,9 +160,10 @@ export function nameHandlers(rooms: Rooms): Handlers<NameKind> {
       const { inode } = await changeOnce(rooms, once, (change, at) => {
         const changed = setAttributes(change, options, at);
         notices.inodeChanged(changed.inode, once.client);
+        notices.sawInode(once.client, changed.inode);
         return { inode: changed.inode };
       });
-      return { body: await answerDurably(rooms, () => views.view(inode, deadlineOf(rooms, call))) };
+      return { body: await answerDurably(rooms, () => views.view(inode, deadlineOf(rooms, call), once.client)) };
     },
 
     getXattr: async ({ where, follow, name }) => ({
@@ -179,6 +198,12 @@ export function nameHandlers(rooms: Rooms): Handlers<NameKind> {
   };
 }
 
+/** An entry came, went or leads elsewhere, by the doing of `client`. */
+function announcePlace(notices: Notices, { parent, name }: Place, client: string): void {
+  notices.entryChanged({ parent: parent.inode, name }, client);
+  notices.inodeChanged(parent.inode, client);
+}
+
 async function create(rooms: Rooms, request: Request<'createFile'>, call: CallContext): Promise<Reply<'createFile'>> {
   const { context, sessions, views, targets } = rooms;
   const { store, notices } = context;
@@ -191,13 +216,11 @@ async function create(rooms: Rooms, request: Request<'createFile'>, call: CallCo
       runOnce(change, request.once, at.nowMs, () => createOrCut(rooms, change, request, at)),
     );
     // All of this in the turn of the change: an unlink that comes next finds the file open, and one batch takes file and chunk.
-    if (request.session !== undefined) {
-      sessions.openFile(request.session, inode);
-      notices.sawInode(request.session, inode);
-    }
+    if (request.session !== undefined) sessions.openFile(request.session, inode);
+    notices.sawInode(request.once.client, inode);
     const hasTarget = request.wantTarget && targets.prepare(inode);
-    const view = await views.view(inode, deadlineMs);
-    const target = hasTarget ? await targetIfPossible(rooms, inode, deadlineMs) : undefined;
+    const view = await views.view(inode, deadlineMs, request.once.client);
+    const target = hasTarget ? await targetIfPossible(rooms, inode, deadlineMs, request.once.client) : undefined;
     return { ...view, created, ...(target ? { target } : {}) };
   }).finally(() => notices.flush());
 }
@@ -212,10 +235,8 @@ function createOrCut(
   const { client } = request.once;
   const { file, created } = createFile(change, request, at);
   const { place } = walk(change, request.where, !request.exclusive);
-  if (created && place) {
-    notices.entryChanged({ parent: place.parent.inode, name: place.name }, client);
-    notices.inodeChanged(place.parent.inode, client);
-  }
+  if (place && created) announcePlace(notices, place, client);
+  if (place) notices.sawEntry(client, { parent: place.parent.inode, name: place.name });
   if (!created && request.truncate && file.type === 'file' && sizeBytes(change, file) > 0) {
     truncateFile(change, file.inode, 0, at);
     notices.inodeChanged(file.inode, client);
@@ -235,9 +256,14 @@ async function sealBeforeCut(rooms: Rooms, request: Request<'createFile'>, deadl
 }
 
 /** An extra that may be left out: the client asks again when it needs to. */
-async function targetIfPossible(rooms: Rooms, inode: InodeId, deadlineMs: number): Promise<WireTarget | undefined> {
+async function targetIfPossible(
+  rooms: Rooms,
+  inode: InodeId,
+  deadlineMs: number,
+  client: string,
+): Promise<WireTarget | undefined> {
   try {
-    return await rooms.targets.target(inode, deadlineMs);
+    return await rooms.targets.target(inode, deadlineMs, client);
   } catch (error) {
     if (error instanceof GfsError && error.code !== 'STORE_FAILED') return undefined;
     throw error;
@@ -264,9 +290,10 @@ async function snapshot(rooms: Rooms, request: Request<'snapshot'>, call: CallCo
           const made = snapshotFile(change, options, at);
           const { place } = walk(change, options.to, false);
           if (place) {
-            notices.entryChanged({ parent: place.parent.inode, name: place.name }, once.client);
-            notices.inodeChanged(place.parent.inode, once.client);
+            announcePlace(notices, place, once.client);
+            notices.sawEntry(once.client, { parent: place.parent.inode, name: place.name });
           }
+          notices.sawInode(once.client, made.inode);
           return { attributes: toAttributes(change, made) };
         }),
       );

@@ -31,8 +31,8 @@ export class AppendTargets {
     private readonly sealing: Sealing,
   ) {}
 
-  /** The append target of a file. Throws SAFE_MODE, TOO_FEW_SERVERS, NO_SPACE, UNAVAILABLE (at the deadline), STALE, IS_DIRECTORY. */
-  async target(inode: InodeId, deadlineMs: number): Promise<WireTarget> {
+  /** The append target of a file for `client`, whom others who looked at the file are told of. Throws SAFE_MODE, TOO_FEW_SERVERS, NO_SPACE, UNAVAILABLE (at the deadline), STALE, IS_DIRECTORY. */
+  async target(inode: InodeId, deadlineMs: number, client?: string): Promise<WireTarget> {
     const { clock } = this.context.platform;
     const { store, safeMode, leases, time, settings } = this.context;
     for (;;) {
@@ -55,6 +55,8 @@ export class AppendTargets {
         continue;
       const file = getFile(store, inode);
       if (file.tailHandle !== tail.handle) continue;
+      // From now on the file grows without the master's knowing (see WireAttributes.growing).
+      if (leases.noteAppender(lease, client)) this.context.notices.inodeChanged(inode, client);
       return this.wireTarget(file, lease);
     }
   }
@@ -207,6 +209,7 @@ export class AppendTargets {
       firstUntilMs: untilMs,
       untilMs,
       committedBytes: 0,
+      appenders: new Set(),
     });
     for (const { server } of chain) servers.noteAllocation(server);
     platform.logger.debug({ handle: chunk.handle, inode, chain: chain.map(({ server }) => server) }, 'chunk allocated');
@@ -250,6 +253,7 @@ export class AppendTargets {
       firstUntilMs: 0,
       untilMs,
       committedBytes: lengthBytes,
+      appenders: new Set(),
     });
     if (lengthBytes > before.lengthBytes) {
       store.change(change => recordCommitted(change, handle, lengthBytes, momentOf(this.context)));

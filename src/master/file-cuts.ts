@@ -34,6 +34,7 @@ export async function truncate(
       runOnce(change, once, at.nowMs, () => {
         const cut = truncateFile(change, inode, sizeBytes, at);
         notices.inodeChanged(inode, once.client);
+        notices.sawInode(once.client, inode);
         return { attributes: toAttributes(change, cut) };
       }),
     );

@@ -28,24 +28,24 @@ export class FileViews {
   ) {}
 
   /**
-   * What `stat` needs of an inode. Throws STALE; UNAVAILABLE at the deadline when the end of the file is not known, because bytes that somebody was
+   * What `stat` needs of an inode, as `client` may keep it. Throws STALE; UNAVAILABLE at the deadline when the end of the file is not known, because bytes that somebody was
    * shown could vanish.
    */
-  async view(inode: InodeId, deadlineMs: number): Promise<FileView> {
+  async view(inode: InodeId, deadlineMs: number, client?: string): Promise<FileView> {
     const { store } = this.context;
     for (;;) {
       const record = getInode(store, inode);
       const chunk = record.type === 'file' ? tailOf(store, record) : undefined;
       if (!chunk) return { attributes: toAttributes(store, record) };
       const tail = this.wireTail(record, chunk);
-      if (tail) return { attributes: this.withSize(record, tail), tail };
+      if (tail) return { attributes: this.withSize(record, tail, client), tail };
       await this.settleTail(chunk, deadlineMs);
     }
   }
 
   /** Attributes with the size that the master knows of, at once: for listings. It may be a heartbeat old. */
-  glance(record: InodeRecord): WireAttributes {
-    return toAttributes(this.context.store, record);
+  glance(record: InodeRecord, client?: string): WireAttributes {
+    return this.marked(toAttributes(this.context.store, record), record, client);
   }
 
   /**
@@ -149,8 +149,15 @@ export class FileViews {
     await this.targets.settle(chunk.handle, deadlineMs);
   }
 
-  private withSize(record: InodeRecord, tail: WireTail): WireAttributes {
-    return { ...toAttributes(this.context.store, record), sizeBytes: tail.base + tail.committedBytes };
+  private withSize(record: InodeRecord, tail: WireTail, client?: string): WireAttributes {
+    return { ...this.glance(record, client), sizeBytes: tail.base + tail.committedBytes };
+  }
+
+  private marked(attributes: WireAttributes, record: InodeRecord, client: string | undefined): WireAttributes {
+    const { leases, time } = this.context;
+    const lease = record.tailHandle === 0 ? undefined : leases.live(record.tailHandle, time.nowMs());
+    if (lease && leases.isOpenToOthers(lease, client)) attributes.growing = true;
+    return attributes;
   }
 
   private presentChain(chunk: ChunkRecord): Lease['chain'] {

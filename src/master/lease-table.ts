@@ -3,6 +3,9 @@
 import { assert } from '../lib/assert.js';
 import type { ChunkHandle, ServerId } from '../protocol/ids.js';
 
+/** Clients remembered per lease; a file with more of them is anybody's. */
+const APPENDERS_MAX = 16;
+
 export interface ChainMember {
   server: ServerId;
   /** Epoch of the server's process that the lease speaks of. */
@@ -19,6 +22,8 @@ export interface Lease {
   untilMs: number;
   /** What the primary last said to be committed: a lower bound. */
   committedBytes: number;
+  /** The clients that were told where to append under this lease; undefined when others may know as well. */
+  appenders?: Set<string> | undefined;
 }
 
 export class LeaseTable {
@@ -46,6 +51,20 @@ export class LeaseTable {
   live(handle: ChunkHandle, nowMs: number, leftMs = 0): Lease | undefined {
     const lease = this.leases.get(handle);
     return lease && lease.untilMs > nowMs + leftMs ? lease : undefined;
+  }
+
+  /** Whether anybody but `client` may be appending under the lease. */
+  isOpenToOthers({ appenders }: Lease, client: string | undefined): boolean {
+    return appenders === undefined || client === undefined || [...appenders].some(other => other !== client);
+  }
+
+  /** `client` is told where to append. Returns whether that is new: whoever believes the file to be at rest, or another's alone, must hear of it. */
+  noteAppender(lease: Lease, client: string | undefined): boolean {
+    const { appenders } = lease;
+    if (appenders === undefined || (client !== undefined && appenders.has(client))) return false;
+    if (client === undefined || appenders.size >= APPENDERS_MAX) lease.appenders = undefined;
+    else appenders.add(client);
+    return true;
   }
 
   /** Prolongs a lease that lives and has this version and primary. Returns whether it did. */

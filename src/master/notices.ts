@@ -20,7 +20,9 @@ interface Watcher {
 }
 
 export class Notices {
+  /** By session. */
   private readonly watchers = new Map<string, Watcher>();
+  private readonly byClient = new Map<string, Watcher>();
   private readonly bySubject = new Map<string, Set<Watcher>>();
   /** Watchers with something to be told. */
   private readonly pending = new Set<Watcher>();
@@ -38,6 +40,7 @@ export class Notices {
       entries: new Map(),
     };
     this.watchers.set(session, watcher);
+    this.byClient.set(client, watcher);
     connection.onClose(() => {
       if (this.watchers.get(session) === watcher) this.forget(session);
     });
@@ -47,18 +50,19 @@ export class Notices {
     const watcher = this.watchers.get(session);
     if (!watcher) return;
     this.watchers.delete(session);
+    if (this.byClient.get(watcher.client) === watcher) this.byClient.delete(watcher.client);
     this.pending.delete(watcher);
     for (const subject of watcher.interests) this.unlink(subject, watcher);
   }
 
-  /** The session was shown the attributes of this inode. */
-  sawInode(session: string | undefined, inode: InodeId): void {
-    this.saw(session, `i${inode}`);
+  /** The client was shown the attributes of this inode, or knows them because it changed them. */
+  sawInode(client: string | undefined, inode: InodeId): void {
+    this.saw(client, `i${inode}`);
   }
 
-  /** The session was shown this entry, or that there is none. */
-  sawEntry(session: string | undefined, { parent, name }: EntryName): void {
-    this.saw(session, `e${parent}/${name}`);
+  /** The client was shown this entry, or that there is none, or made it. */
+  sawEntry(client: string | undefined, { parent, name }: EntryName): void {
+    this.saw(client, `e${parent}/${name}`);
   }
 
   /** Something about the inode changed; everybody but `client` who saw it is told at the next `flush`. */
@@ -88,8 +92,8 @@ export class Notices {
     }
   }
 
-  private saw(session: string | undefined, subject: string): void {
-    const watcher = session === undefined ? undefined : this.watchers.get(session);
+  private saw(client: string | undefined, subject: string): void {
+    const watcher = client === undefined ? undefined : this.byClient.get(client);
     if (!watcher) return;
     // Seen again: the youngest once more.
     watcher.interests.delete(subject);

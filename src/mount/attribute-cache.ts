@@ -2,6 +2,7 @@
 // It never holds an answer that was on its way while something changed: answers are stored under a ticket from before the question.
 import type { Clock } from '../lib/clock.js';
 import type { Attributes, Where } from './fuse-operations.js';
+import { MOUNT_LIMITS } from './settings.js';
 
 /** Number of changes seen when a question was asked. */
 export type CacheTicket = number;
@@ -48,7 +49,14 @@ export class AttributeCache {
 
   getInode(inode: number): Attributes | undefined {
     const known = this.attributes.get(inode);
-    return known && this.isFresh(known.atMs) ? known.attributes : undefined;
+    if (!known || !this.isFresh(known.atMs)) return undefined;
+    const isOld = known.attributes.growing && this.clock.monotonicMs() - known.atMs >= MOUNT_LIMITS.growingMs;
+    return isOld ? undefined : known.attributes;
+  }
+
+  /** The attributes last seen, whatever their age; undefined when they changed since. */
+  lastSeen(inode: number): Attributes | undefined {
+    return this.attributes.get(inode)?.attributes;
   }
 
   put(ticket: CacheTicket, where: Where, attributes: Attributes): void {

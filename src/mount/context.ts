@@ -50,6 +50,7 @@ export class MountContext {
         onLanded: (file, sizeBytes) => this.onLanded(file, sizeBytes),
         onFailed: (file, error) => {
           this.cache.dropInode(file.inode);
+          this.notifier?.invalidateInode(file.inode);
           logger.error({ inode: file.inode, code: error.code, error }, 'written bytes were lost');
         },
       },

@@ -165,10 +165,10 @@ export class FileOperations {
 
   /** Asks for the attributes, and makes the kernel ask too when it has others. */
   private async refresh(file: MountedFile): Promise<void> {
-    const before = this.context.cache.getInode(file.inode);
-    const attributes = await this.context.attributesOfFile(file);
-    if (before?.sizeBytes !== attributes.sizeBytes || before.generation !== attributes.generation)
-      this.context.notifier?.invalidateInode(file.inode);
+    const before = this.context.cache.lastSeen(file.inode);
+    const now = await this.context.attributesOfFile(file);
+    const isSame = before?.sizeBytes === now.sizeBytes && before.generation === now.generation;
+    if (!isSame || before.mtimeNs !== now.mtimeNs) this.context.notifier?.invalidateInode(file.inode);
   }
 
   /** Bytes once read stay right until some are cut off (DESIGN 2), so the kernel keeps its pages as long as the generation stays. */

@@ -24,6 +24,8 @@ export interface Attributes {
   atimeNs: bigint;
   mtimeNs: bigint;
   ctimeNs: bigint;
+  /** Others may be appending to it and nobody will tell: the size is that of a moment, not to be kept by the kernel. */
+  growing?: boolean | undefined;
 }
 
 /** Who made the system call; undefined where the transport does not know (fuse-native). */
@@ -79,6 +81,8 @@ export interface FuseNotifier {
   invalidateInode(inode: number, fromByte?: number): void;
   /** The cached name in a directory. */
   invalidateEntry(parentInode: number, name: string): void;
+  /** Everything: changes were missed. */
+  invalidateAll(): void;
 }
 
 export interface FuseOperations {
@@ -157,7 +161,7 @@ export interface FuseTransportOptions {
   readOnly: boolean;
   /** Mount options already checked by the command line, such as allow_other, default_permissions, noexec. */
   options: readonly string[];
-  /** How long the kernel may keep attributes and names, in milliseconds. */
+  /** How long the kernel may keep attributes and names, in milliseconds, unless it is told earlier that they changed (FuseNotifier). */
   attributeTimeoutMs: number;
   entryTimeoutMs: number;
   /** Every operation is answered within this time, with ETIMEDOUT if need be. */

@@ -130,7 +130,8 @@ export class NameOperations {
     await Promise.all(unsettled.map(file => file!.settle()));
     return entries.map(entry => {
       const attributes = cache.withKnownEnd(entry.attributes);
-      cache.put(ticket, { start: inode, path: entry.name }, attributes);
+      // The size of a growing file is that of its last heartbeat in a listing.
+      if (!attributes.growing) cache.put(ticket, { start: inode, path: entry.name }, attributes);
       return { name: entry.name, inode: attributes.inode, type: attributes.type, attributes };
     });
   }

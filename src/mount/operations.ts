@@ -202,10 +202,8 @@ export class ClientOperations implements FuseOperations {
     const { cache, files, notifier } = this.context;
     if (notice.lost) {
       cache.clear();
-      for (const file of files.all()) {
-        file.forgetEnd();
-        notifier?.invalidateInode(file.inode);
-      }
+      for (const file of files.all()) file.forgetEnd();
+      notifier?.invalidateAll();
     }
     for (const inode of notice.inodes) {
       cache.dropInode(inode);

@@ -27,6 +27,10 @@ export type MountSettings = SettingValues<typeof MOUNT_SETTINGS>;
 export const MOUNT_LIMITS = {
   /** Inodes and names remembered in the attribute cache, each. */
   cacheEntriesMax: 20_000,
+  /** Attributes of a file that another client may be appending to are remembered this long: its growth is not told. */
+  growingMs: 40,
+  /** How long the kernel may keep names and attributes when it is told of changes: not longer, because a mount cut off from the master is told nothing. */
+  noticedMs: 10_000,
   /** Appends of one file on their way at the same time; below LIMITS.appendsInFlightMax, which the client shares among all. */
   appendsInFlightMax: 8,
   /** Files kept open after their last close, so that `echo >>` in a loop does not open anew each time, and for how long. */

@@ -58,6 +58,8 @@ const attributes = object({
   goal: integer(1, LIMITS.replicasMax),
   /** Where a symlink points. */
   target: optional(path),
+  /** Somebody else may be appending, of which the master hears late: the size is that of this moment, and no notice tells when it grows. */
+  growing: optional(boolean),
 });
 
 const replica = object({ server: serverId, address, location: text(255) });
@@ -277,8 +279,8 @@ export const CLIENT_TO_MASTER = {
     object({ inode, fromByte: size, limit: integer(1, LIMITS.extentPageMax) }),
     object({ attributes, extents: list(extent, LIMITS.extentPageMax), tail: optional(tail), more: boolean }),
   ),
-  /** The open chunk under a live lease; made, granted or replaced as needed. */
-  appendTarget: message(34, object({ inode }), object({ target })),
+  /** The open chunk under a live lease; made, granted or replaced as needed. `client`: whose appends these will be. */
+  appendTarget: message(34, object({ inode, client: optional(id16()) }), object({ target })),
   /**
    * "This version of this chunk does not take appends (or its primary does not answer) for me." When the version is the current one the master
    * seals the chunk. With `append` it also learns what became of that append. again: ask for the target anew, nothing was decided about the

@@ -130,6 +130,8 @@ test('a lost connection is told to who watches changes, and the session is taken
     t.is(cluster.count('openSession'), 2);
     t.deepEqual(notices, [
       { lost: true, inodes: [], entries: [] },
+      // Between the two connections nobody was told of anything.
+      { lost: true, inodes: [], entries: [] },
       { lost: false, inodes: [5], entries: [{ parent: 1, name: 'x' }] },
     ]);
   });

@@ -335,6 +335,7 @@ test('a notice drops the caches and tells the kernel', async t => {
   const notifier: FuseNotifier = {
     invalidateInode: (inode, fromByte) => told.push(`inode ${inode} from ${fromByte}`),
     invalidateEntry: (parent, name) => told.push(`entry ${parent} ${name}`),
+    invalidateAll: () => told.push('all'),
   };
   operations.attachNotifier(notifier);
   const { inode } = await operations.makeNode(at('f'), 0o644);
@@ -344,6 +345,42 @@ test('a notice drops the caches and tells the kernel', async t => {
 
   t.is((await operations.getAttributes(at('f'))).sizeBytes, 3);
   t.deepEqual(told, [`inode ${inode} from 0`, 'entry 1 f']);
+
+  client.onChange({ lost: true, inodes: [], entries: [] });
+  t.is(told.at(-1), 'all');
+});
+
+test('the size of a file that others append to is asked for again after a moment, that of others is kept', async t => {
+  const { store, client, clock, operations } = setup();
+  for (const [name, growing] of [
+    ['quiet', false],
+    ['busy', true],
+  ] as const) {
+    await operations.makeNode(at(name), 0o644);
+    const node = store.find({ start: 1 as never, path: name });
+    node.attributes = { ...node.attributes, growing };
+    client.onChange({ lost: false, inodes: [node.attributes.inode], entries: [] });
+    await operations.getAttributes(at(name));
+    store.append(node, Buffer.from('unnoticed'));
+  }
+
+  await clock.advance(50);
+
+  t.is((await operations.getAttributes(at('quiet'))).sizeBytes, 0);
+  t.is((await operations.getAttributes(at('busy'))).sizeBytes, 9);
+});
+
+test('a listing does not vouch for the size of a file that others append to', async t => {
+  const { store, client, operations } = setup();
+  await operations.makeNode(at('f'), 0o644);
+  const node = store.find({ start: 1 as never, path: 'f' });
+  node.attributes = { ...node.attributes, growing: true };
+  client.onChange({ lost: false, inodes: [node.attributes.inode], entries: [] });
+  const { handle } = await operations.openDirectory(at(''));
+  await operations.readDirectory(handle, '');
+  store.append(node, Buffer.from('more'));
+
+  t.is((await operations.getAttributes(at('f'))).sizeBytes, 4);
 });
 
 test('a listing shows the sizes that this mount had acknowledged, also where the master lags behind', async t => {

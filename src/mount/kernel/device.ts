@@ -20,7 +20,7 @@ const ASYNC_ANSWER_BYTES = 64 * 1024;
 /** writev(2) takes 1,024 buffers. */
 const VECTORS_MAX = 1000;
 /** Messages waiting to be sent; beyond it the oldest is dropped, and the kernel's own timeouts make up for it. */
-const NOTIFICATIONS_MAX = 10_000;
+const NOTIFICATIONS_MAX = 65_536;
 /** Until mount(2) has attached the descriptor, reading it fails with EPERM. */
 const NOT_MOUNTED_RETRY_MS = 5;
 

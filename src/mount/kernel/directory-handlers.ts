@@ -3,6 +3,7 @@
 import type { DirectoryEntry } from '../fuse-operations.js';
 import type { Handler, HandlerContext } from './handler.js';
 import { directoryType, entryValues } from './handler.js';
+import type { KeepTicket } from './kernel-cache.js';
 import { here } from './name-handlers.js';
 import type { Request } from './request.js';
 import * as wire from './wire.js';
@@ -12,6 +13,8 @@ interface Listed {
   inode: number;
   type: number;
   entry?: DirectoryEntry;
+  /** From before the directory was asked for it. */
+  ticket: KeepTicket;
 }
 
 const DOTS = 2;
@@ -21,29 +24,41 @@ const BUFFER_MAX_BYTES = 1024 * 1024;
 export function directoryHandlers(context: HandlerContext) {
   const { operations, directories, nodes } = context;
 
-  const listedAt = async (handle: number, position: number, node: number): Promise<Listed[]> => {
+  const listedAt = async (handle: number, position: number, { node, ticket }: Request): Promise<Listed[]> => {
     const dots = [
-      { name: '.', inode: node, type: directoryType('directory') },
-      { name: '..', inode: wire.UNKNOWN_INODE, type: directoryType('directory') },
+      { name: '.', inode: node, type: directoryType('directory'), ticket },
+      { name: '..', inode: wire.UNKNOWN_INODE, type: directoryType('directory'), ticket },
     ];
     if (position < DOTS) return dots.slice(position);
-    const entries = await directories.entriesAt(handle, position - DOTS);
-    return entries.map(entry => ({ name: entry.name, inode: entry.inode, type: directoryType(entry.type), entry }));
+    const page = await directories.entriesAt(handle, position - DOTS);
+    return page.entries.map(entry => ({
+      name: entry.name,
+      inode: entry.inode,
+      type: directoryType(entry.type),
+      entry,
+      ticket: page.ticket,
+    }));
   };
 
   const read = async (request: Request, withAttributes: boolean) => {
     const { fh, offset, size } = request.take(wire.READ_IN);
-    const node = request.node;
     const buffer = Buffer.alloc(Math.min(size, BUFFER_MAX_BYTES));
     const remembered: number[] = [];
     let used = 0;
     let position = offset;
     let isFull = false;
     while (!isFull) {
-      const listed = await listedAt(fh, position, node);
+      const listed = await listedAt(fh, position, request);
       if (listed.length === 0) break;
       for (const item of listed) {
-        const length = encodeRecord(context, buffer, used, item, position + 1, withAttributes);
+        const length = encodeRecord(
+          context,
+          buffer,
+          used,
+          { ...item, directory: request.node },
+          position + 1,
+          withAttributes,
+        );
         isFull = length === 0;
         if (isFull) break;
         used += length;
@@ -87,7 +102,7 @@ function encodeRecord(
   context: HandlerContext,
   buffer: Buffer,
   at: number,
-  item: Listed,
+  item: Listed & { directory: number },
   nextPosition: number,
   withAttributes: boolean,
 ): number {
@@ -97,7 +112,8 @@ function encodeRecord(
   if (at + length > buffer.length) return 0;
   // For the dots the entry stays zero: node 0 tells the kernel to remember nothing.
   if (withAttributes && item.entry !== undefined) {
-    wire.ENTRY_OUT.encodeInto(buffer, at, entryValues(context, item.entry.attributes));
+    const where = { start: item.directory, path: item.name };
+    wire.ENTRY_OUT.encodeInto(buffer, at, entryValues(context, item.ticket, where, item.entry.attributes));
   }
   wire.DIRENT.encodeInto(buffer, at + headBytes, {
     ino: item.inode,

@@ -2,6 +2,7 @@
 // Whole pages are kept only near the reading position; of earlier pages only where they began, for the rare seekdir(3).
 import { GfsError } from '../../protocol/errors.js';
 import type { DirectoryEntry, FuseOperations } from '../fuse-operations.js';
+import type { KeepTicket, KernelCache } from './kernel-cache.js';
 
 interface Page {
   /** Position of the first entry. */
@@ -9,6 +10,8 @@ interface Page {
   /** What readDirectory is asked with to get this page. */
   afterName: string;
   entries: readonly DirectoryEntry[];
+  /** From before the question. */
+  ticket: KeepTicket;
 }
 
 interface Reader {
@@ -23,10 +26,12 @@ const PAGES_KEPT = 2;
 
 export class DirectoryReaders {
   private readonly operations: FuseOperations;
+  private readonly cache: KernelCache;
   private readonly readers = new Map<number, Reader>();
 
-  constructor(operations: FuseOperations) {
+  constructor(operations: FuseOperations, cache: KernelCache) {
     this.operations = operations;
+    this.cache = cache;
   }
 
   open(handle: number): void {
@@ -38,7 +43,7 @@ export class DirectoryReaders {
   }
 
   /** Entries from `position` (0 is the first) to the end of their page; none at the end of the directory. Throws BAD_HANDLE for an unknown handle. */
-  async entriesAt(handle: number, position: number): Promise<readonly DirectoryEntry[]> {
+  async entriesAt(handle: number, position: number): Promise<Pick<Page, 'entries' | 'ticket'>> {
     const reader = this.readers.get(handle);
     if (reader === undefined) throw new GfsError('BAD_HANDLE');
     // rewinddir(3) wants to see what was added since.
@@ -47,14 +52,15 @@ export class DirectoryReaders {
 
     let page = fresh.pages.find(kept => position >= kept.first && position < kept.first + kept.entries.length);
     page ??= await this.loadPage(handle, fresh, position);
-    return page.entries.slice(position - page.first);
+    return { entries: page.entries.slice(position - page.first), ticket: page.ticket };
   }
 
   private async loadPage(handle: number, reader: Reader, position: number): Promise<Page> {
     let start = reader.starts.findLast(known => known.first <= position) as Reader['starts'][number];
     for (;;) {
+      const ticket = this.cache.ticket();
       const entries = await this.operations.readDirectory(handle, start.afterName);
-      const page: Page = { ...start, entries };
+      const page: Page = { ...start, entries, ticket };
       reader.pages = [...reader.pages, page].slice(-PAGES_KEPT);
       const last = entries.at(-1);
       if (last === undefined) return page;

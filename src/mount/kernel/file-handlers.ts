@@ -37,7 +37,13 @@ export function fileHandlers(context: HandlerContext) {
       const { flags, mode } = request.take(wire.CREATE_IN);
       const where = child(request);
       const created = await operations.create(where, flags, mode & PERMISSIONS, request.caller);
-      const entry = entryAnswer(context, created.attributes, openOut(created.handle, created.keepCache));
+      const entry = entryAnswer(
+        context,
+        request,
+        where,
+        created.attributes,
+        openOut(created.handle, created.keepCache),
+      );
       const undo = (): void => {
         entry.undo?.();
         giveBack(created.handle)();

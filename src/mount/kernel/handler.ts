@@ -1,7 +1,8 @@
 // What every handler of the kernel's requests has in common: its shape, its surroundings, and the answers that carry attributes.
 // Handlers take everything from the request before their first await, since its memory is used again afterwards.
-import type { Attributes, FuseOperations } from '../fuse-operations.js';
+import type { Attributes, FuseOperations, Where } from '../fuse-operations.js';
 import type { DirectoryReaders } from './directory-readers.js';
+import type { KeepTicket, KernelCache } from './kernel-cache.js';
 import type { NodeTable } from './node-table.js';
 import type { Request } from './request.js';
 import { ATTR_OUT, ENTRY_OUT } from './wire.js';
@@ -19,8 +20,7 @@ export interface HandlerContext {
   operations: FuseOperations;
   nodes: NodeTable;
   directories: DirectoryReaders;
-  attributeTimeoutMs: number;
-  entryTimeoutMs: number;
+  cache: KernelCache;
 }
 
 /** stat(2) shows it as the preferred size of reads and writes. */
@@ -29,19 +29,30 @@ const SECTOR_BYTES = 512;
 const TYPE_BITS = { file: 0o100000, directory: 0o040000, symlink: 0o120000 } as const;
 const NS_PER_SECOND = 1_000_000_000n;
 
-/** An inode the kernel learns by this answer: it counts as remembered until forgotten or undone. */
-export function entryAnswer(context: HandlerContext, attributes: Attributes, ...more: Buffer[]): Answer {
+/** The inode at a place, which the kernel learns by this answer: it counts as remembered until forgotten or undone. */
+export function entryAnswer(
+  context: HandlerContext,
+  request: Request,
+  where: Where,
+  attributes: Attributes,
+  ...more: Buffer[]
+): Answer {
   context.nodes.remember(attributes.inode);
   return {
-    data: [ENTRY_OUT.encode(entryValues(context, attributes)), ...more],
+    data: [ENTRY_OUT.encode(entryValues(context, request.ticket, where, attributes)), ...more],
     undo: () => context.nodes.forget(attributes.inode, 1),
   };
 }
 
 /** The generation on the wire stays 0: inode numbers are never used again. */
-export function entryValues(context: HandlerContext, attributes: Attributes) {
-  const entry = splitMs(context.entryTimeoutMs);
-  const attr = splitMs(context.attributeTimeoutMs);
+export function entryValues(
+  { cache }: Pick<HandlerContext, 'cache'>,
+  ticket: KeepTicket,
+  where: Where,
+  attributes: Attributes,
+) {
+  const entry = splitMs(cache.keepEntry(ticket, where));
+  const attr = splitMs(cache.keepAttributes(ticket, attributes));
   return {
     nodeid: attributes.inode,
     entryValid: entry.seconds,
@@ -52,8 +63,8 @@ export function entryValues(context: HandlerContext, attributes: Attributes) {
   };
 }
 
-export function attributesAnswer(context: HandlerContext, attributes: Attributes): Answer {
-  const { seconds, nanoseconds } = splitMs(context.attributeTimeoutMs);
+export function attributesAnswer(context: HandlerContext, request: Request, attributes: Attributes): Answer {
+  const { seconds, nanoseconds } = splitMs(context.cache.keepAttributes(request.ticket, attributes));
   return {
     data: [ATTR_OUT.encode({ attrValid: seconds, attrValidNsec: nanoseconds, ...attributeValues(attributes) })],
   };

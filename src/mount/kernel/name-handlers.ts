@@ -14,19 +14,31 @@ const RENAME_NOREPLACE = 1;
 const RENAME_EXCHANGE = 2;
 
 export function nameHandlers(context: HandlerContext) {
-  const { operations } = context;
+  const { operations, cache } = context;
+
+  const rename = async (request: Request, newDirectory: number, options: { noReplace: boolean; exchange: boolean }) => {
+    const [from, to] = twoNames(request, newDirectory);
+    await operations.rename(from, to, options);
+    cache.entryMoved(to);
+    if (options.exchange) cache.entryMoved(from);
+    return {};
+  };
+
   return {
-    LOOKUP: async request => entryAnswer(context, await operations.getAttributes(child(request))),
+    LOOKUP: async request => {
+      const where = child(request);
+      return entryAnswer(context, request, where, await operations.getAttributes(where));
+    },
     GETATTR: async request => {
       const { flags, fh } = request.take(wire.GETATTR_IN);
       const handle = (flags & wire.GETATTR_FH) !== 0 ? fh : undefined;
-      return attributesAnswer(context, await operations.getAttributes(here(request), handle));
+      return attributesAnswer(context, request, await operations.getAttributes(here(request), handle));
     },
     STATX: async request => {
       const { flags, fh } = request.take(wire.STATX_IN);
       const handle = (flags & wire.GETATTR_FH) !== 0 ? fh : undefined;
       const attributes = await operations.getAttributes(here(request), handle);
-      const valid = splitMs(context.attributeTimeoutMs);
+      const valid = splitMs(context.cache.keepAttributes(request.ticket, attributes));
       const values = { attrValid: valid.seconds, attrValidNsec: valid.nanoseconds, ...attributeValues(attributes) };
       return { data: [wire.STATX_OUT.encode({ mask: wire.STATX_BASIC_STATS, ...values })] };
     },
@@ -34,23 +46,28 @@ export function nameHandlers(context: HandlerContext) {
       const values = request.take(wire.SETATTR_IN);
       const handle = (values.valid & wire.SETATTR_VALID.FH) !== 0 ? values.fh : undefined;
       const attributes = await operations.setAttributes(here(request), changesOf(values), handle);
-      return attributesAnswer(context, attributes);
+      return attributesAnswer(context, request, attributes);
     },
     READLINK: async request => ({ data: [Buffer.from(await operations.readLink(here(request)))] }),
     SYMLINK: async request => {
       const where = child(request);
-      return entryAnswer(context, await operations.symlink(where, request.takeText(), request.caller));
+      return entryAnswer(context, request, where, await operations.symlink(where, request.takeText(), request.caller));
     },
     MKNOD: async request => {
       const { mode } = request.take(wire.MKNOD_IN);
       const where = child(request);
       if ((mode & TYPE_MASK) !== REGULAR) throw new GfsError('NOT_PERMITTED', 'only regular files can be made here');
-      return entryAnswer(context, await operations.makeNode(where, mode & PERMISSIONS, request.caller));
+      return entryAnswer(context, request, where, await operations.makeNode(where, mode & PERMISSIONS, request.caller));
     },
     MKDIR: async request => {
       const { mode } = request.take(wire.MKDIR_IN);
       const where = child(request);
-      return entryAnswer(context, await operations.makeDirectory(where, mode & PERMISSIONS, request.caller));
+      return entryAnswer(
+        context,
+        request,
+        where,
+        await operations.makeDirectory(where, mode & PERMISSIONS, request.caller),
+      );
     },
     UNLINK: async request => {
       await operations.unlink(child(request));
@@ -62,22 +79,20 @@ export function nameHandlers(context: HandlerContext) {
     },
     RENAME: async request => {
       const { newdir } = request.take(wire.RENAME_IN);
-      await operations.rename(...twoNames(request, newdir), { noReplace: false, exchange: false });
-      return {};
+      return rename(request, newdir, { noReplace: false, exchange: false });
     },
     RENAME2: async request => {
       const { newdir, flags } = request.take(wire.RENAME2_IN);
       if ((flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE)) !== 0) throw new GfsError('INVALID', 'unknown rename flag');
-      await operations.rename(...twoNames(request, newdir), {
+      return rename(request, newdir, {
         noReplace: (flags & RENAME_NOREPLACE) !== 0,
         exchange: (flags & RENAME_EXCHANGE) !== 0,
       });
-      return {};
     },
     LINK: async request => {
       const { oldnodeid } = request.take(wire.LINK_IN);
       const created = child(request);
-      return entryAnswer(context, await operations.link({ start: oldnodeid, path: '' }, created));
+      return entryAnswer(context, request, created, await operations.link({ start: oldnodeid, path: '' }, created));
     },
   } satisfies Record<string, Handler>;
 }

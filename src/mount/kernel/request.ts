@@ -3,6 +3,7 @@
 import { isUtf8 } from 'node:buffer';
 import { GfsError } from '../../protocol/errors.js';
 import type { Caller } from '../fuse-operations.js';
+import type { KeepTicket } from './kernel-cache.js';
 import type { Fields, Structure, Values } from './structure.js';
 import { IN_HEADER } from './wire.js';
 
@@ -17,16 +18,19 @@ export class Request {
   readonly header: RequestHeader;
   /** Aborted when the kernel interrupts the system call. */
   readonly signal: AbortSignal;
+  /** Taken when it arrived: what is asked for it is no older. */
+  readonly ticket: KeepTicket;
   /** The memory under this request belongs to the operations now; who read it from the device must not use it again. */
   isBufferGiven = false;
   private readonly buffer: Buffer;
   private at: number;
 
   /** `buffer` holds the whole request and nothing else. */
-  constructor(buffer: Buffer, header: RequestHeader, signal: AbortSignal) {
+  constructor(buffer: Buffer, header: RequestHeader, signal: AbortSignal, ticket: KeepTicket) {
     this.buffer = buffer;
     this.header = header;
     this.signal = signal;
+    this.ticket = ticket;
     this.at = IN_HEADER.sizeBytes;
   }
 

@@ -5,10 +5,11 @@ import type { Logger } from '../../lib/logger.js';
 import { ERRNO, GfsError } from '../../protocol/errors.js';
 import { Answerer } from '../answer.js';
 import { errnoOf, Refusal } from '../errno.js';
-import type { FuseNotifier, FuseOperations } from '../fuse-operations.js';
+import type { FuseOperations } from '../fuse-operations.js';
 import { DirectoryReaders } from './directory-readers.js';
 import type { Answer } from './handler.js';
 import { createHandlers, type HandlerTable } from './handlers.js';
+import { KernelCache } from './kernel-cache.js';
 import { negotiate } from './negotiation.js';
 import { NodeTable } from './node-table.js';
 import { type AnsweredOpcode, answeredOpcode, type SessionOpcode, sessionOpcode } from './opcodes.js';
@@ -36,10 +37,10 @@ export interface SessionOptions {
 
 /** For requests that nothing interrupts: only waiting for a lock is ever given up. */
 const NEVER = new AbortController().signal;
-const TO_THE_END = 0;
 
 export class Session {
   readonly nodes: NodeTable;
+  private readonly cache: KernelCache;
   private readonly options: SessionOptions;
   private readonly sink: AnswerSink;
   private readonly logger: Logger;
@@ -57,13 +58,17 @@ export class Session {
     this.sink = sink;
     this.logger = parts.logger;
     this.nodes = new NodeTable(inode => operations.forget?.(inode));
+    this.cache = new KernelCache(options, {
+      clock: parts.clock,
+      nodes: this.nodes,
+      notify: (code, data, key) => sink.notify(code, data, key),
+    });
     this.answerer = new Answerer({ ...parts, timeoutMs: options.operationTimeoutMs });
     this.handlers = createHandlers({
       operations,
       nodes: this.nodes,
-      directories: new DirectoryReaders(operations),
-      attributeTimeoutMs: options.attributeTimeoutMs,
-      entryTimeoutMs: options.entryTimeoutMs,
+      directories: new DirectoryReaders(operations, this.cache),
+      cache: this.cache,
     });
     this.sessionHandlers = {
       INIT: request => this.onInit(request),
@@ -89,7 +94,7 @@ export class Session {
     }
     const special = sessionOpcode(header.opcode);
     if (special !== undefined) {
-      this.runSpecial(special, new Request(buffer, header, NEVER));
+      this.runSpecial(special, new Request(buffer, header, NEVER, this.cache.ticket()));
       return false;
     }
     const opcode = answeredOpcode(header.opcode);
@@ -108,7 +113,7 @@ export class Session {
   private run(opcode: AnsweredOpcode, buffer: Buffer, header: RequestHeader): boolean {
     const waits = opcode === 'SETLKW';
     const controller = waits ? new AbortController() : undefined;
-    const request = new Request(buffer, header, controller?.signal ?? NEVER);
+    const request = new Request(buffer, header, controller?.signal ?? NEVER, this.cache.ticket());
     const { unique } = header;
     this.pending.set(unique, controller);
     this.answerer.run<Answer>(
@@ -147,7 +152,7 @@ export class Session {
     this.logger.info({ kernel: `${offer.major}.${offer.minor}`, ...result.terms }, 'talking to the kernel');
     if (result.isFinal) {
       this.state = 'serving';
-      operations.attachNotifier?.(this.createNotifier());
+      operations.attachNotifier?.(this.cache);
     }
     this.sink.answer(unique, 0, [wire.INIT_OUT.encode(result.terms)]);
     if (result.isFinal) this.options.onReady();
@@ -169,22 +174,5 @@ export class Session {
     }
     // It overtook the request it means, or came after its answer: with EAGAIN the kernel sends it again in the first case and ignores us in the second.
     this.sink.answer(request.header.unique, new Refusal('EAGAIN').errno);
-  }
-
-  private createNotifier(): FuseNotifier {
-    return {
-      invalidateInode: (inode, fromByte) => {
-        if (!this.nodes.has(inode)) return;
-        // A negative offset invalidates attributes only.
-        const data = wire.NOTIFY_INVAL_INODE_OUT.encode({ ino: inode, off: fromByte ?? -1, len: TO_THE_END });
-        this.sink.notify(wire.NOTIFY.INVAL_INODE, data, `inode ${inode} ${fromByte ?? ''}`);
-      },
-      invalidateEntry: (parentInode, name) => {
-        if (!this.nodes.has(parentInode)) return;
-        const text = Buffer.from(`${name}\0`);
-        const head = wire.NOTIFY_INVAL_ENTRY_OUT.encode({ parent: parentInode, namelen: text.length - 1 });
-        this.sink.notify(wire.NOTIFY.INVAL_ENTRY, Buffer.concat([head, text]), `entry ${parentInode} ${name}`);
-      },
-    };
   }
 }

@@ -269,6 +269,8 @@ export const NOTIFY_INVAL_ENTRY_OUT = new Structure('fuse_notify_inval_entry_out
   namelen: 'u32',
   flags: 'u32',
 });
+/** Since 7.38; an older kernel takes it for padding and drops the name altogether. */
+export const INVAL_ENTRY_EXPIRE_ONLY = 1;
 export const NOTIFY = { INVAL_INODE: 2, INVAL_ENTRY: 3 } as const;
 
 export const INIT_FLAG = {
