@@ -1,2 +1,2 @@
 #!/usr/bin/env node
-import '../dist/src/cli/gfs-chunkserver.js';
+import('../dist/src/cli/gfs-chunkserver.js');
