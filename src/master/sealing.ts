@@ -37,15 +37,16 @@ export class Sealing {
    */
   seal(handle: ChunkHandle, deadlineMs: number): Promise<void> {
     const { clock } = this.context.platform;
+    const untilMs = Math.min(deadlineMs, clock.monotonicMs() + 300_000) + BOUNDS.sealPersistMs;
     let job = this.jobs.get(handle);
-    if (!job) {
+    if (job) job.untilMs = Math.max(job.untilMs, untilMs);
+    else {
       if (this.jobs.size >= BOUNDS.sealsMax)
         return Promise.reject(new GfsError('OVERLOADED', 'too many chunks are being sealed'));
-      job = { done: deferred<void>(), untilMs: 0 };
+      job = { done: deferred<void>(), untilMs };
       this.jobs.set(handle, job);
       void this.run(handle, job);
     }
-    job.untilMs = Math.max(job.untilMs, Math.min(deadlineMs, clock.monotonicMs() + 300_000) + BOUNDS.sealPersistMs);
     return within(
       clock,
       job.done.promise,

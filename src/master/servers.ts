@@ -41,12 +41,15 @@ export class Servers {
   /** Rings whenever a server's state, epoch or report changed. */
   readonly changed: Bell;
   private readonly servers = new Map<ServerId, Server>();
+  /** Monotonic time of the last look at who is silent. */
+  private lookedMs: number;
 
   constructor(
     private readonly clock: Clock,
     private readonly deadAfterMs: number,
   ) {
     this.changed = new Bell(clock);
+    this.lookedMs = clock.monotonicMs();
   }
 
   all(): Server[] {
@@ -125,9 +128,13 @@ export class Servers {
     if (first) this.changed.ring();
   }
 
-  /** Marks the silent ones down and returns those that went down now. */
+  /** Marks the silent ones down and returns those that went down now. Requires: called several times within deadAfter. */
   expire(): Server[] {
     const now = this.clock.monotonicMs();
+    const sinceMs = now - this.lookedMs;
+    this.lookedMs = now;
+    // This process stood still itself (stopped, starved, its machine suspended), so their silence means nothing.
+    if (sinceMs > this.deadAfterMs / 2) for (const server of this.servers.values()) server.lastHeardMs += sinceMs;
     const gone = this.all().filter(server => server.state !== 'down' && now - server.lastHeardMs > this.deadAfterMs);
     for (const server of gone) {
       server.downSinceMs = now;

@@ -143,6 +143,32 @@ test('a member that is stopped and answers nothing holds a seal up only for the 
   t.false(cluster.chainOf(await cluster.target(inode)).includes(silent));
 });
 
+test('a seal without any reachable member waits for one until its deadline', async t => {
+  const { cluster, target, chain } = await withOpenChunk(t, [300, 300, 300]);
+  for (const server of cluster.servers) server.isReachable = false;
+  await cluster.clock.advance(15_000);
+
+  const complaint = cluster.call('complain', { handle: target.handle, version: 1, append: APPEND });
+  await cluster.clock.advance(2_000);
+  chain[1]!.isReachable = true;
+
+  t.deepEqual(await cluster.clock.run(complaint), { outcome: 'absent' });
+});
+
+test('a master that stood still takes nobody for dead because of it, and those who stay silent after all', async t => {
+  const { cluster, inode, target } = await withOpenChunk(t, [300, 300, 300]);
+  const { servers } = cluster.master.rooms.context;
+  cluster.stopBeats();
+
+  cluster.clock.standStill(30_000);
+  await cluster.clock.advance(2_000);
+  t.true(cluster.servers.every(({ id }) => servers.isLive(id)));
+  t.is((await cluster.target(inode)).handle, target.handle);
+  await cluster.clock.advance(15_000);
+
+  t.false(cluster.servers.some(({ id }) => servers.isLive(id)));
+});
+
 test('DESIGN 4 when all replicas are suspect, all of them together decide', async t => {
   const { cluster, target, chain } = await withOpenChunk(t, [300, 200, 100]);
   for (const [index, server] of chain.entries()) server.hold(target.handle, 300 - 100 * index, { suspect: true });

@@ -37,6 +37,11 @@ export class ManualClock implements Clock {
     await quiet();
   }
 
+  /** Time passes while this process stands still: nothing runs, and what was due fires late, with the next advance. */
+  standStill(ms: number): void {
+    this.now += ms;
+  }
+
   /** The outcome of `work`, moving time on for as long as it takes, at most `maxMs`. */
   async run<T>(work: Promise<T>, maxMs = 120_000): Promise<T> {
     let isSettled = false;
