@@ -10,6 +10,7 @@ import type { LeaseReturn } from './lease-return.js';
 import type { Orders } from './orders.js';
 import type { Primary } from './primary.js';
 import type { PushStage } from './push-stage.js';
+import type { RateLimit } from './rate-limit.js';
 import type { Secondary } from './secondary.js';
 import type { TokenGate } from './token-gate.js';
 
@@ -23,6 +24,9 @@ export interface ApiParts {
   copying: Copying;
   leaseReturn: LeaseReturn;
   pushes: PushStage;
+  /** What copies from this server may take together, and how to wait for it. */
+  copiesOut: RateLimit;
+  wait: (ms: number) => Promise<void>;
   peers: PeerPool;
   /** A server that stops takes no new leases. */
   isStopping: () => boolean;
@@ -138,8 +142,10 @@ function push(parts: ApiParts, request: Request<'push'>, context: CallContext): 
 }
 
 async function read(parts: ApiParts, request: Request<'read'>, _context: CallContext): Promise<Answer<'read'>> {
-  const { tokens, store } = parts;
+  const { tokens, store, copiesOut, wait } = parts;
   const token = tokens.open(request.token, 'read', 'append', 'copy');
+  // Before anything is judged: the chunk may change in the meantime.
+  if (token.right === 'copy') await copiesOut.take(request.lengthBytes, wait);
   const chunk = store.existing(token.handle);
   const isCurrent = chunk && (chunk.version >= token.version || chunk.state === 'sealed');
   if (!isCurrent) throw new GfsError('NO_CHUNK', `chunk ${token.handle} is not here in version ${token.version}`);

@@ -24,6 +24,7 @@ import { Orders } from './orders.js';
 import { Pause } from './pause.js';
 import { Primary } from './primary.js';
 import { PushStage } from './push-stage.js';
+import { RateLimit } from './rate-limit.js';
 import { Scrubber } from './scrubber.js';
 import { Secondary } from './secondary.js';
 import { ServerIdentity } from './server-identity.js';
@@ -138,12 +139,16 @@ export class Chunkserver {
     const peers = new RpcPeers(platform, { role: 'chunkserver', clusterId: () => identity.clusterId, secret });
     const chain = new Chain(settings, store, peers, pushes, masterClock);
     const orders = new Orders({ me, logger, clock, masterClock, tokens, store, leases });
-    const copying = new Copying({ me, clock, logger, settings, store, peers, orders });
+    const rate = new RateLimit(clock, settings.copyRate);
+    const copying = new Copying({ me, clock, logger, rate, store, peers, orders });
+    const copiesOut = new RateLimit(clock, settings.copyRate);
+    const scrubber = new Scrubber(store, clock, logger, pause, settings.scrubPeriod);
     const link: MasterLink = new MasterLink({
       ...{ settings, clock, logger, peers, pause, identity, tokens, masterClock, store, leases },
       join: clusterId => identity.join(clusterId, platform),
       address: () => settings.advertise ?? this.address,
       failedDisks: () => this.failedDisks(),
+      work: () => ({ copiedBytes: copying.copiedBytes, scrub: scrubber.progress() }),
     });
     const leaseReturn = new LeaseReturn({ store, leases, chain, logger, tell: lease => link.returnLease(lease) });
     const isStopping = (): boolean => this.stopping !== undefined;
@@ -152,10 +157,23 @@ export class Chunkserver {
       ...{ me, clock, logger, settings, masterClock, tokens, store, leases, chain, chunkSizeBytes, isStopping },
     });
     const secondary = new Secondary({ me, settings, tokens, store, chain });
-    const scrubber = new Scrubber(store, clock, logger, pause, settings.scrubPeriod);
     const server = new RpcServer<ChunkserverKind>(platform, {
       handlers: chunkserverHandlers({
-        ...{ me, tokens, store, primary, secondary, orders, copying, leaseReturn, pushes, peers, isStopping },
+        ...{
+          me,
+          tokens,
+          store,
+          primary,
+          secondary,
+          orders,
+          copying,
+          leaseReturn,
+          pushes,
+          peers,
+          isStopping,
+          copiesOut,
+        },
+        wait: ms => pause.sleep(ms),
       }),
       clusterId: () => identity.clusterId,
       secret,

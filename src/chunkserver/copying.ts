@@ -12,14 +12,16 @@ import type { ChainServer } from './chain.js';
 import type { Chunk } from './chunk.js';
 import type { ChunkStore } from './chunk-store.js';
 import type { Orders } from './orders.js';
-import { BOUNDS, type ChunkserverSettings } from './settings.js';
+import type { RateLimit } from './rate-limit.js';
+import { BOUNDS } from './settings.js';
 import type { WriterRow } from './writer-table.js';
 
 export interface CopyingParts {
   me: ChainServer;
   clock: Clock;
   logger: Logger;
-  settings: ChunkserverSettings;
+  /** What all copies to this server may take together. */
+  rate: RateLimit;
   store: ChunkStore;
   peers: PeerPool;
   orders: Orders;
@@ -192,9 +194,8 @@ export class Copying {
     await this.parts.store.commit(chunk, { sync: false, ops });
   }
 
-  private async keepRate(lengthBytes: number): Promise<void> {
-    const { copyRate } = this.parts.settings;
-    if (copyRate > 0) await sleep(this.parts.clock, (lengthBytes * 1000) / copyRate);
+  private keepRate(lengthBytes: number): Promise<void> {
+    return this.parts.rate.take(lengthBytes, ms => sleep(this.parts.clock, ms));
   }
 
   /** Throws unless the replica still is what the order is about. */

@@ -8,6 +8,7 @@ import { LIMITS } from '../protocol/limits.js';
 import type { Kind, Reply, Request } from '../protocol/messages.js';
 import type { PeerPool } from '../rpc/types.js';
 import type { ChunkStore } from './chunk-store.js';
+import { Comparison } from './comparison.js';
 import type { LeaseHolder } from './lease-holder.js';
 import type { MasterClock } from './master-clock.js';
 import type { Pause } from './pause.js';
@@ -30,6 +31,7 @@ export interface MasterLinkParts {
   join: (clusterId: string) => Promise<void>;
   address: () => string;
   failedDisks: () => Array<{ path: string; error: string }>;
+  work: () => Pick<Request<'heartbeat'>, 'copiedBytes' | 'scrub'>;
 }
 
 const REGISTER_TIMEOUT_MS = 5_000;
@@ -43,7 +45,11 @@ export class MasterLink {
   private stopped = false;
   private wasLost = false;
 
-  constructor(private readonly parts: MasterLinkParts) {}
+  private readonly comparison: Comparison;
+
+  constructor(private readonly parts: MasterLinkParts) {
+    this.comparison = new Comparison(parts.store, parts.clock);
+  }
 
   /** Registers, then heartbeats, until stop(). Rejects with WRONG_CLUSTER or WRONG_DATA, when going on makes no sense. */
   async run(): Promise<void> {
@@ -120,6 +126,7 @@ export class MasterLink {
     const { store, clock, leases, tokens, masterClock } = this.parts;
     const space = await store.space();
     const changed = store.takeChanges(LIMITS.chunkReportPageMax);
+    const compared = this.comparison.next();
     const sentMs = clock.monotonicMs();
     let reply: Reply<'heartbeat'>;
     try {
@@ -132,6 +139,8 @@ export class MasterLink {
           changed: changed.map(chunk => chunk.report()),
           reads: store.takeReads(),
           failedDisks: this.parts.failedDisks(),
+          ...this.parts.work(),
+          ...(compared ? { compared } : {}),
         },
         HEARTBEAT_TIMEOUT_MS,
       );

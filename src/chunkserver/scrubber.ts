@@ -18,6 +18,7 @@ export class Scrubber {
   /** Of the round that is going on. */
   checkedBytes = 0;
   roundsDone = 0;
+  private totalBytes = 0;
   private stopped = false;
 
   constructor(
@@ -34,6 +35,12 @@ export class Scrubber {
     while (!this.stopped) await this.round();
   }
 
+  /** How far the round that is going on is; undefined when nothing is scrubbed. */
+  progress(): { roundsDone: number; checkedBytes: number; totalBytes: number } | undefined {
+    const { roundsDone, checkedBytes, totalBytes, periodMs } = this;
+    return periodMs === 0 ? undefined : { roundsDone, checkedBytes, totalBytes };
+  }
+
   stop(): void {
     this.stopped = true;
   }
@@ -47,6 +54,7 @@ export class Scrubber {
       totalBytes += chunk.recordedBytes;
     }
     this.checkedBytes = 0;
+    this.totalBytes = totalBytes;
     const msPerByte = this.periodMs / Math.max(totalBytes, 1);
     for (const handle of handles) {
       const chunk = this.store.existing(handle);

@@ -27,7 +27,10 @@ export const CHUNKSERVER_SETTINGS = {
     max: 300_000,
   }),
   scrubPeriod: duration(86_400_000, 'every stored byte is read and checked once in this time; 0 never'),
-  copyRate: sizeSetting(0, 'bytes a second that one copy of a chunk may take; 0 without limit'),
+  copyRate: sizeSetting(
+    128 * MiB,
+    'bytes a second that all copies of chunks to this server may take, and as many those from it; 0 without limit',
+  ),
   reserve: sizeSetting(16 * MiB, 'space that appends leave free on each disk'),
   inFlight: sizeSetting(256 * MiB, 'bytes of appends in work; more are refused until some are done', { min: 1 * MiB }),
   openFiles: countSetting(512, 'chunk files held open', { min: 8, max: 100_000 }),
@@ -76,6 +79,9 @@ export const BOUNDS = {
   /** Chunks whose reads are told in a heartbeat. */
   readsReportedMax: 256,
   leasesReportedMax: 65_536,
+  /** Replicas in one piece of the slow comparison with the master, one piece a heartbeat; pause after all were compared. */
+  comparedMax: 128,
+  comparePauseMs: 600_000,
   /** A clean stop gives leases back and syncs for this long at most, each. */
   stopLeasesMs: 800,
   stopSyncMs: 800,

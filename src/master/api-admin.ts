@@ -118,7 +118,7 @@ function stateOf(chunk: ChunkRecord, replica: Parameters<typeof isCurrent>[0]): 
   return replica.version === chunk.version && replica.lengthBytes >= chunk.lengthBytes ? 'current' : 'behind';
 }
 
-async function report({ context, sessions }: Rooms): Promise<Reply<'report'>> {
+async function report({ context, sessions, healing, balancing, garbage }: Rooms): Promise<Reply<'report'>> {
   const { servers, safeMode, store, cluster, platform } = context;
   const now = platform.clock.monotonicMs();
   const chunks = await countChunks(context);
@@ -138,6 +138,9 @@ async function report({ context, sessions }: Rooms): Promise<Reply<'report'>> {
       freeBytes: server.space.freeBytes,
       chunks: context.locations.handlesOf(server.id).size,
       lastHeardMs: Number.isFinite(server.lastHeardMs) ? Math.max(0, Math.round(now - server.lastHeardMs)) : 0,
+      behind: server.behindCount,
+      copiedBytes: server.copiedBytes,
+      ...(server.scrub ? { scrub: server.scrub } : {}),
     })),
     chunks,
     files: counters.files,
@@ -148,6 +151,15 @@ async function report({ context, sessions }: Rooms): Promise<Reply<'report'>> {
     chunkSizeBytes: cluster.chunkSizeBytes,
     replicas: cluster.replicas,
     minReplicas: cluster.minReplicas,
+    healing: {
+      queued: healing.queuedCount,
+      copies: healing.limits.running,
+      balancing: balancing.running,
+      copiedBytes: healing.copies.copiedBytes,
+      copiesDone: healing.copies.copiesDone,
+      deletions: garbage.deletionCount,
+      hotChunks: healing.hot.count,
+    },
   };
 }
 

@@ -3,6 +3,7 @@
 import type { WireOnce } from '../protocol/messages.js';
 import type { CallContext } from '../rpc/types.js';
 import type { AppendTargets } from './append-targets.js';
+import type { Balancing } from './balancing.js';
 import type { Complaints } from './complaints.js';
 import type { FileViews } from './file-views.js';
 import type { Garbage } from './garbage.js';
@@ -24,6 +25,7 @@ export interface Rooms {
   readonly complaints: Complaints;
   readonly heartbeats: Heartbeats;
   readonly healing: Healing;
+  readonly balancing: Balancing;
   readonly garbage: Garbage;
   readonly sessions: SessionTable;
   readonly locks: LockTable;

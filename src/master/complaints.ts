@@ -57,6 +57,7 @@ export class Complaints {
         const answer = await this.ask(server, chunk, append);
         if (answer) return answer.offset;
       }
+      this.context.blocked.note(handle);
       const leftMs = deadlineMs - platform.clock.monotonicMs();
       if (leftMs <= pauseMs)
         throw new GfsError('UNAVAILABLE', `no replica of chunk ${handle} can tell yet whether the append stands`);

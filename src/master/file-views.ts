@@ -170,6 +170,7 @@ export class FileViews {
     const { store, servers, tokens } = this.context;
     const chunk = getChunk(store, handle);
     const current = this.currentServers(chunk);
+    if (current.length === 0) this.context.blocked.note(handle);
     return {
       fileOffset,
       lengthBytes,
@@ -191,7 +192,9 @@ export class FileViews {
       const known = findChunk(store, chunk.handle);
       if (!known || this.currentServers(known).length > 0) return true;
       const comesYet = platform.clock.monotonicMs() < startedMs + settings.deadAfter;
-      return !servers.all().some(server => server.state === 'recovering' || (server.epoch === 0 && comesYet));
+      return !servers
+        .all()
+        .some(server => (server.state === 'recovering' && !server.reported) || (server.epoch === 0 && comesYet));
     };
     if (isOver()) return false;
     const untilMs = Math.min(deadlineMs, platform.clock.monotonicMs() + LOCATIONS_WAIT_MS);

@@ -17,7 +17,11 @@ const CHUNKS_PER_STEP = 256;
 const DELETIONS_MAX = 50_000;
 /** Handles that this process collected; a late report of one of them is no sign of old metadata. */
 const COLLECTED_MAX = 200_000;
+/** Unknown replicas remembered for fsck. */
+const UNCLEAR_MAX = 10_000;
 const RETRY_MS = 5_000;
+/** Later than anything is due. */
+const ALL_DUE_MS = 8e15;
 
 interface Deletion {
   server: ServerId;
@@ -30,7 +34,10 @@ interface Deletion {
 export class Garbage {
   private readonly deletions = new Map<string, Deletion>();
   private readonly collected = new Set<ChunkHandle>();
+  /** Unknown replicas that are left alone until an operator looks at them. */
+  private readonly unclear = new Map<string, Deletion>();
   private inFlight = 0;
+  private wasShort = false;
 
   constructor(
     private readonly context: MasterContext,
@@ -54,7 +61,11 @@ export class Garbage {
     }
     // Handles are given out in order and durably: one below the first of this process was given out and collected before.
     if (handle < firstHandle || this.collected.has(handle)) this.enqueue({ server, handle, version, notBeforeMs: 0 });
-    else platform.logger.warn({ server, handle, version }, 'an unknown replica is left alone: its origin is not clear');
+    else {
+      platform.logger.warn({ server, handle, version }, 'an unknown replica is left alone: its origin is not clear');
+      if (this.unclear.size < UNCLEAR_MAX)
+        this.unclear.set(`${handle}@${server}`, { server, handle, version, notBeforeMs: 0 });
+    }
   }
 
   /** A server holds a version that the master has never given: the metadata is older than the cluster. */
@@ -64,19 +75,63 @@ export class Garbage {
     );
   }
 
+  /** Unknown replicas whose origin is not clear; those that have become known, or whose server is gone, are not among them. */
+  unclearReplicas(): Array<{ server: ServerId; handle: ChunkHandle; version: number }> {
+    const { store, servers } = this.context;
+    for (const [key, { server, handle }] of this.unclear)
+      if (!servers.isLive(server) || findChunk(store, handle)) this.unclear.delete(key);
+    return [...this.unclear.values()].map(({ server, handle, version }) => ({ server, handle, version }));
+  }
+
+  /**
+   * An operator wants the unclear ones gone. Each has a handle that this process gave out and a record no more, and records only go when a chunk is
+   * collected: nothing refers to it.
+   */
+  deleteUnclear(): void {
+    this.unclearReplicas();
+    for (const deletion of this.unclear.values()) this.enqueue(deletion);
+    this.unclear.clear();
+  }
+
   /** One round. Called regularly; does nothing in safe mode. */
   async step(): Promise<void> {
     const { store, safeMode } = this.context;
     if (safeMode.isOn) return;
     const at = momentOf(this.context);
+    const isShort = this.isSpaceShort();
     await collectDue(store, {
       at,
+      // The oldest go first, a step at a time, until there is room.
+      ...(isShort ? { beforeMs: ALL_DUE_MS } : {}),
       isOpen: this.isInodeOpen,
       filesMax: FILES_PER_STEP,
       extentsMax: EXTENTS_PER_STEP,
     });
-    if (this.deletions.size < DELETIONS_MAX) await this.collectChunks(at.nowMs);
+    if (this.deletions.size < DELETIONS_MAX) await this.collectChunks(isShort ? at.nowMs + this.hurryMs : at.nowMs);
     this.deleteSome();
+  }
+
+  /** Too few servers have room for the copies of another chunk. */
+  private isSpaceShort(): boolean {
+    const { servers, settings, cluster, platform } = this.context;
+    const live = servers.all().filter(({ state }) => state !== 'down');
+    const roomy = live.filter(
+      ({ space }) =>
+        space.freeBytes > Math.max(cluster.chunkSizeBytes, (space.capacityBytes * settings.spareShare) / 1000),
+    );
+    // Without servers there is nothing to learn, and nothing to gain.
+    const isShort = live.length > 0 && roomy.length < Math.min(cluster.replicas, live.length);
+    if (isShort !== this.wasShort) {
+      this.wasShort = isShort;
+      if (isShort) platform.logger.warn({ roomy: roomy.length }, 'chunkservers run full: the trash is emptied early');
+      else platform.logger.info({}, 'chunkservers have room again: deleted files stay in the trash for their time');
+    }
+    return isShort;
+  }
+
+  /** While space is short chunks stay for a tenth of the grace only. */
+  private get hurryMs(): number {
+    return Math.floor(this.context.settings.gcGrace * 0.9);
   }
 
   private async collectChunks(nowMs: number): Promise<void> {

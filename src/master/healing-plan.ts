@@ -8,7 +8,7 @@ export type HealingStep =
   | { kind: 'none' }
   /** Look again after this long: a server that holds a replica may come back by itself. */
   | { kind: 'later'; afterMs: number }
-  /** An open chunk with too few members, or one that is gone: it cannot be copied before it is sealed. */
+  /** An open chunk with too few members, or one that is gone or is to go: it cannot be copied before it is sealed. */
   | { kind: 'seal' }
   /** Bring a replica that is behind, or longer than the chunk, to the recorded length. */
   | { kind: 'repair'; server: ServerId }
@@ -26,42 +26,52 @@ export interface HealingFacts {
   ageMs: number;
   /** Servers that may hold replicas. */
   upCount: number;
+  /** Copies wanted now: the chunk's goal, and more while it is read much. */
+  goal: number;
+  /** What is on it does not count, but can be copied from. */
+  isDraining: (server: ServerId) => boolean;
   /** Of the surplus ones, which to give up. */
   leastWanted: (servers: readonly ServerId[]) => ServerId;
 }
 
 export function nextStep(facts: HealingFacts): HealingStep {
-  const { chunk, replicas, downForMs, rereplicateAfterMs } = facts;
+  const { chunk, replicas, downForMs, rereplicateAfterMs, goal, isDraining } = facts;
   if (chunk.garbageDueMs !== undefined) return { kind: 'none' };
   if (chunk.state === 'open') return openStep(facts);
   if (chunk.lengthBytes === 0) return { kind: 'none' };
 
   const live = replicas.filter(({ server }) => downForMs(server) === 0);
   const current = live.filter(replica => isCurrent(replica, chunk));
+  const kept = current.filter(({ server }) => !isDraining(server));
   const corrupt = live.filter(replica => replica.corrupt);
   // The longest first: it may need nothing but the recorded length, and is then what the others are copied from.
   const behind = live
     .filter(replica => !replica.corrupt && !isCurrent(replica, chunk))
     .sort((a, b) => b.lengthBytes - a.lengthBytes);
   // Enough good ones: what is not good goes, then what is too much.
-  if (current.length >= chunk.goal) {
+  if (kept.length >= goal) {
     if (corrupt[0]) return { kind: 'delete', server: corrupt[0].server, why: 'corrupt' };
     if (behind[0]) return { kind: 'delete', server: behind[0].server, why: 'behind' };
-    if (current.length === chunk.goal) return { kind: 'none' };
-    return { kind: 'delete', server: facts.leastWanted(current.map(({ server }) => server)), why: 'surplus' };
+    const leaving = current.find(({ server }) => isDraining(server));
+    if (leaving) return { kind: 'delete', server: leaving.server, why: 'surplus' };
+    if (kept.length === goal) return { kind: 'none' };
+    return { kind: 'delete', server: facts.leastWanted(kept.map(({ server }) => server)), why: 'surplus' };
   }
   // A tail travels sooner than a chunk, and a server that comes back should soon be whole again.
-  if (behind[0]) return { kind: 'repair', server: behind[0].server };
+  const repairable = current.length === 0 ? behind[0] : behind.find(({ server }) => !isDraining(server));
+  if (repairable) return { kind: 'repair', server: repairable.server };
   if (current.length === 0) return { kind: 'none' };
 
   const away = new Set([...replicas.map(({ server }) => server), ...chunk.chain.map(({ server }) => server)]);
   const mayReturn = [...away].map(downForMs).filter(ms => ms > 0 && ms < rereplicateAfterMs);
-  if (current.length + mayReturn.length >= chunk.goal)
+  if (mayReturn.length > 0 && kept.length + mayReturn.length >= goal)
     return { kind: 'later', afterMs: Math.min(...mayReturn.map(ms => rereplicateAfterMs - ms)) };
   return { kind: 'copy', holders: live.map(({ server }) => server), corrupt: corrupt.map(({ server }) => server) };
 }
 
-function openStep({ chunk, downForMs, rereplicateAfterMs, ageMs, upCount }: HealingFacts): HealingStep {
+function openStep({ chunk, downForMs, rereplicateAfterMs, ageMs, upCount, isDraining }: HealingFacts): HealingStep {
+  // Its file goes on in a chunk elsewhere; what is sealed can be moved.
+  if (upCount > 0 && chunk.chain.some(({ server }) => isDraining(server))) return { kind: 'seal' };
   const downMs = Math.max(...chunk.chain.map(({ server }) => downForMs(server)));
   if (downMs >= rereplicateAfterMs) return { kind: 'seal' };
   if (downMs > 0) return { kind: 'later', afterMs: rereplicateAfterMs - downMs };

@@ -1,56 +1,77 @@
 // Brings chunks back to their goal of current replicas: missing tails first, then new copies, then what is corrupt or too much goes (paper,
-// §4.3; DESIGN 4). Driven by events, with a slow sweep for what they missed; bounded in copies at once, in all and per server.
+// §4.3; DESIGN 4). Driven by events, with a slow sweep for what they missed; bounded by copy-limits.ts.
 import { asGfsError, GfsError } from '../protocol/errors.js';
 import type { ChunkHandle, ServerId } from '../protocol/ids.js';
-import { LIMITS } from '../protocol/limits.js';
 import { chunksAfter, findChunk } from './chunks.js';
+import { CopyLimits } from './copy-limits.js';
 import { type HealingStep, nextStep } from './healing-plan.js';
-import { isCurrent } from './locations.js';
+import { HealingQueue } from './healing-queue.js';
+import { HotChunks } from './hot-chunks.js';
 import type { MasterContext } from './master-context.js';
 import type { ChunkRecord } from './records.js';
+import { type CopyTarget, ReplicaCopies } from './replica-copies.js';
 import type { Sealing } from './sealing.js';
 import { BOUNDS } from './settings.js';
 
-/** Pause before a step that failed, or found no server to go to, is tried again. */
+/** Pause before a step that failed is tried again; where there is no server to go to, or the disk has failed, much is to happen first. */
 const RETRY_MS = 2_000;
+const NO_PLACE_RETRY_MS = 5_000;
+const DISK_RETRY_MS = 600_000;
 /** A full sweep over all chunks begins this long after the last one ended. */
 const SWEEP_PAUSE_MS = 30_000;
-/** Chunks looked at in one step. */
+/** Chunks looked at in one step, and of those that find no room before the others wait for the next step. */
 const LOOKS_PER_STEP = 4_096;
+const REFUSALS_MAX = 256;
 
 export class Healing {
-  /** When each chunk is to be looked at, in monotonic time. */
-  private readonly queue = new Map<ChunkHandle, number>();
+  readonly hot: HotChunks;
+  readonly copies: ReplicaCopies;
+  readonly limits: CopyLimits;
+  private readonly queue: HealingQueue;
   /** INVARIANT: one piece of work per chunk. */
   private readonly working = new Set<ChunkHandle>();
-  private readonly copiesOf = new Map<ServerId, number>();
-  private copies = 0;
+  /** Due chunks of the last step that have not had their turn, the first of them last. */
+  private waiting: ChunkHandle[] = [];
+  /** Of chunks that are being moved: which replica goes when there is one too many. */
+  private readonly leaving = new Map<ChunkHandle, ServerId>();
+  /** Servers that drain, as far as their chunks were put into the queue. */
+  private draining = new Set<ServerId>();
+  private deleting = 0;
   private cursor: ChunkHandle | 0 = 0;
   private sweepAtMs = 0;
-  /** Bytes that copies have moved since the start. */
-  copiedBytes = 0;
 
   constructor(
     private readonly context: MasterContext,
     private readonly sealing: () => Sealing,
-  ) {}
+  ) {
+    const { platform, settings, locations, servers, blocked } = context;
+    this.copies = new ReplicaCopies(context, sealing);
+    this.limits = new CopyLimits(platform.clock, { ...settings, bytesPerSecond: settings.copyRate });
+    this.queue = new HealingQueue(platform.clock, {
+      copies: handle => locations.goodCopies(handle, server => servers.isLive(server)),
+      isBlocked: handle => blocked.has(handle),
+    });
+    const rules = { readsPerSecond: settings.hotReads, replicasMax: settings.hotReplicas };
+    this.hot = new HotChunks(platform.clock, rules, handle => this.consider(handle));
+  }
 
   get queuedCount(): number {
     return this.queue.size;
   }
 
+  get copiedBytes(): number {
+    return this.copies.copiedBytes;
+  }
+
   /** This chunk may need something: look at it, not before `afterMs`. */
   consider(handle: ChunkHandle, afterMs = 0): void {
-    const dueMs = this.context.platform.clock.monotonicMs() + afterMs;
-    const queuedMs = this.queue.get(handle);
-    // A full queue is no loss: the sweep comes by.
-    if (queuedMs === undefined && this.queue.size >= BOUNDS.healingQueueMax) return;
-    this.queue.set(handle, Math.min(queuedMs ?? Number.POSITIVE_INFINITY, dueMs));
+    this.queue.add(handle, afterMs);
   }
 
   onServerDown(server: ServerId): void {
-    for (const handle of this.context.locations.handlesOf(server))
-      this.consider(handle, this.context.settings.rereplicateAfter);
+    const { locations, servers, settings } = this.context;
+    const afterMs = Math.max(0, settings.rereplicateAfter - servers.downForMs(server));
+    for (const handle of locations.handlesOf(server)) this.consider(handle, afterMs);
   }
 
   /** A server is up: it can take what is missing elsewhere, and what it has may be behind or too much. */
@@ -59,24 +80,56 @@ export class Healing {
     for (const handle of this.context.locations.handlesOf(server)) this.consider(handle);
   }
 
+  onReads(reads: ReadonlyArray<{ handle: ChunkHandle; reads: number }>): void {
+    this.hot.onReads(reads, handle => this.goalOf(handle));
+  }
+
   /** One round: sweeps a page, looks at chunks that are due, starts work within the limits. Called regularly; does nothing in safe mode. */
   async step(): Promise<void> {
     if (this.context.safeMode.isOn) return;
+    this.hot.step(handle => this.goalOf(handle));
+    this.watchDraining();
     await this.sweep();
-    for (const handle of this.due()) this.look(handle);
+    this.waiting = this.queue.due(LOOKS_PER_STEP).reverse();
+    this.go();
   }
 
-  /** Chunks to look at now, those with the fewest copies first (paper, §4.3). */
-  private due(): ChunkHandle[] {
-    const now = this.context.platform.clock.monotonicMs();
-    const byCopies: ChunkHandle[][] = [];
-    for (const [handle, dueMs] of this.queue) {
-      if (dueMs > now || this.working.has(handle)) continue;
-      const copies = this.context.locations.get(handle).length;
-      byCopies[copies] ??= [];
-      byCopies[copies].push(handle);
+  /**
+   * Copies a sealed chunk that has enough replicas from one server to another, and gives the first up. False when the chunk or the limits do not
+   * allow it now; `onEnd` is called when the copy is over.
+   */
+  move(handle: ChunkHandle, { from, to }: { from: ServerId; to: ServerId }, onEnd: () => void): boolean {
+    const chunk = findChunk(this.context.store, handle);
+    if (!chunk || this.working.has(handle) || this.queue.has(handle) || this.plan(chunk).kind !== 'none') return false;
+    if (chunk.state !== 'sealed' || chunk.lengthBytes === 0 || chunk.garbageDueMs !== undefined) return false;
+    const work = this.startCopy(chunk, { server: to, whole: false }, false);
+    if (!work) return false;
+    this.leaving.set(handle, from);
+    this.follow(
+      chunk,
+      'move',
+      work.finally(() => onEnd()),
+    );
+    return true;
+  }
+
+  /** Lets chunks that wait have their turn, as far as there is room. */
+  private go(): void {
+    const refused: ChunkHandle[] = [];
+    while (this.waiting.length > 0 && refused.length < REFUSALS_MAX && !this.context.safeMode.isOn) {
+      const handle = this.waiting.pop()!;
+      if (!this.queue.has(handle) || this.working.has(handle)) continue;
+      if (!this.look(handle)) refused.push(handle);
     }
-    return byCopies.flat().slice(0, LOOKS_PER_STEP);
+    this.waiting.push(...refused.reverse());
+  }
+
+  private watchDraining(): void {
+    const { servers, locations } = this.context;
+    const now = new Set(servers.all().flatMap(({ id, draining }) => (draining ? [id] : [])));
+    for (const server of now)
+      if (!this.draining.has(server)) for (const handle of locations.handlesOf(server)) this.consider(handle);
+    this.draining = now;
   }
 
   private async sweep(): Promise<void> {
@@ -91,49 +144,67 @@ export class Healing {
 
   private plan(chunk: ChunkRecord): HealingStep {
     const { locations, servers, settings, platform } = this.context;
+    const upCount = servers.upCount();
     return nextStep({
       chunk,
       replicas: locations.get(chunk.handle),
       downForMs: server => servers.downForMs(server),
       rereplicateAfterMs: settings.rereplicateAfter,
       ageMs: platform.clock.wallMs() - chunk.createdMs,
-      upCount: servers.upCount(),
-      leastWanted: candidates =>
-        candidates.reduce((worst, server) => (this.wanted(server) < this.wanted(worst) ? server : worst)),
+      upCount,
+      // Copies that only serve reads are never waited for.
+      goal: Math.max(chunk.goal, Math.min(chunk.goal + this.hot.extraOf(chunk.handle), upCount)),
+      isDraining: server => servers.get(server)?.draining === true,
+      leastWanted: holders => this.leastWanted(chunk.handle, holders),
     });
   }
 
-  private wanted(server: ServerId): number {
-    const known = this.context.servers.get(server);
-    return known === undefined || known.draining ? -1 : known.space.freeBytes;
+  private leastWanted(handle: ChunkHandle, holders: readonly ServerId[]): ServerId {
+    const leaving = this.leaving.get(handle);
+    if (leaving !== undefined && holders.includes(leaving)) return leaving;
+    const { servers, placer } = this.context;
+    return placer.leastUseful(holders.flatMap(server => servers.candidate(server) ?? []))?.id ?? holders[0]!;
   }
 
-  private look(handle: ChunkHandle): void {
+  private goalOf(handle: ChunkHandle): number | undefined {
+    const chunk = findChunk(this.context.store, handle);
+    return chunk?.state === 'sealed' && chunk.garbageDueMs === undefined ? chunk.goal : undefined;
+  }
+
+  /** Does what the chunk needs next; false when there is no room for it now. */
+  private look(handle: ChunkHandle): boolean {
     const chunk = findChunk(this.context.store, handle);
     const step: HealingStep = chunk ? this.plan(chunk) : { kind: 'none' };
     if (!chunk || step.kind === 'none') {
       this.queue.delete(handle);
-      return;
+      this.leaving.delete(handle);
+      return true;
     }
     if (step.kind === 'later') {
-      this.queue.set(handle, this.context.platform.clock.monotonicMs() + step.afterMs);
-      return;
+      this.queue.putOff(handle, step.afterMs);
+      return true;
     }
     const work = this.start(chunk, step);
-    // No room: it stays in the queue for the next round.
-    if (!work) return;
+    if (!work) return false;
     this.queue.delete(handle);
+    this.follow(chunk, step.kind, work);
+    return true;
+  }
+
+  private follow({ handle }: ChunkRecord, kind: string, work: Promise<void>): void {
     this.working.add(handle);
+    const end = (afterMs: number): void => {
+      this.working.delete(handle);
+      this.consider(handle, afterMs);
+      if (afterMs === 0) this.waiting.push(handle);
+      this.go();
+    };
     work.then(
-      () => {
-        this.working.delete(handle);
-        this.consider(handle);
-      },
+      () => end(0),
       error => {
-        this.working.delete(handle);
-        this.consider(handle, RETRY_MS);
         const { code, message } = asGfsError(error);
-        this.context.platform.logger.debug({ handle, step: step.kind, code, reason: message }, 'healing was put off');
+        this.context.platform.logger.debug({ handle, step: kind, code, reason: message }, 'healing was put off');
+        end(code === 'DISK_FAILED' ? DISK_RETRY_MS : code === 'TOO_FEW_SERVERS' ? NO_PLACE_RETRY_MS : RETRY_MS);
       },
     );
   }
@@ -142,29 +213,39 @@ export class Healing {
   private start(chunk: ChunkRecord, step: HealingStep): Promise<void> | undefined {
     const { platform, settings } = this.context;
     if (step.kind === 'seal') {
-      platform.logger.info({ handle: chunk.handle }, 'sealing an open chunk because a server of its chain is gone');
+      platform.logger.info({ handle: chunk.handle }, 'sealing an open chunk because of a server of its chain');
       return this.sealing().seal(chunk.handle, platform.clock.monotonicMs() + settings.sealDeadline);
     }
-    if (step.kind === 'delete') return this.remove(chunk, step);
+    if (step.kind === 'delete') return this.startDeletion(chunk, step);
     if (step.kind !== 'repair' && step.kind !== 'copy') return undefined;
+    // Not even worth choosing a place.
+    if (this.limits.isFull) return undefined;
     const target = step.kind === 'repair' ? { server: step.server, whole: false } : this.findTarget(chunk, step);
     if (!target) return Promise.reject(new GfsError('TOO_FEW_SERVERS', 'no other server can take a replica'));
-    const sources = this.sourcesOf(chunk, target.server);
-    const busy = [target.server, ...sources.slice(0, 1)];
-    if (this.copies >= settings.copiesMax || busy.some(server => this.copiesAt(server) >= settings.copiesPerServer))
-      return undefined;
-    this.occupy(busy, 1);
-    return this.bring(chunk, { ...target, sources, tryFix: step.kind === 'repair' }).finally(() =>
-      this.occupy(busy, -1),
-    );
+    return this.startCopy(chunk, target, step.kind === 'repair');
   }
 
-  private findTarget(
+  private startCopy(chunk: ChunkRecord, target: CopyTarget, tryFix: boolean): Promise<void> | undefined {
+    const sources = this.copies.sourcesOf(chunk, target.server, server => this.limits.copiesAt(server));
+    const leave = this.limits.enter([target.server, ...sources.slice(0, 1)], this.copies.bytesMissing(chunk, target));
+    return leave && this.copies.bring(chunk, { ...target, sources, tryFix }).finally(leave);
+  }
+
+  private startDeletion(
     chunk: ChunkRecord,
-    step: Extract<HealingStep, { kind: 'copy' }>,
-  ): { server: ServerId; whole: boolean } | undefined {
+    { server, why }: Extract<HealingStep, { kind: 'delete' }>,
+  ): Promise<void> | undefined {
+    if (this.deleting >= BOUNDS.deletionsAtOnce) return undefined;
+    this.deleting++;
+    return this.copies.remove(chunk, server, why).finally(() => {
+      this.deleting--;
+    });
+  }
+
+  private findTarget(chunk: ChunkRecord, step: Extract<HealingStep, { kind: 'copy' }>): CopyTarget | undefined {
     const { servers, placer } = this.context;
-    const beside = step.holders.flatMap(server => servers.candidate(server) ?? []);
+    const staying = step.holders.filter(server => !servers.get(server)?.draining && !step.corrupt.includes(server));
+    const beside = staying.flatMap(server => servers.candidate(server) ?? []);
     try {
       const free = servers.candidates(1).filter(({ id }) => !step.holders.includes(id));
       const { goal: replicas, lengthBytes: bytes } = chunk;
@@ -176,74 +257,6 @@ export class Healing {
       const bad = step.corrupt[0];
       if (bad === undefined) return undefined;
       return { server: bad, whole: true };
-    }
-  }
-
-  /** Makes the replica on `server` current: by cutting or taking the length over, else by copying what is missing. */
-  private async bring(
-    chunk: ChunkRecord,
-    { server, whole, sources, tryFix }: { server: ServerId; whole: boolean; sources: ServerId[]; tryFix: boolean },
-  ): Promise<void> {
-    const { servers, tokens, orders, locations, settings, platform } = this.context;
-    const { handle, version, lengthBytes } = chunk;
-    if (tryFix && (await this.sealing().fix(chunk, server))) return;
-    if (sources.length === 0) throw new GfsError('UNAVAILABLE', `no current replica of chunk ${handle} to copy from`);
-    const startMs = platform.clock.monotonicMs();
-    const { copiedBytes } = await orders.give(
-      server,
-      'copyChunk',
-      {
-        handle,
-        version,
-        lengthBytes,
-        sources: sources.map(source => ({
-          server: source,
-          address: servers.get(source)?.address ?? '',
-          token: tokens.copy(handle, version, source),
-        })),
-        whole,
-      },
-      settings.copyTimeout,
-    );
-    this.copiedBytes += copiedBytes;
-    platform.logger.info(
-      { handle, server, copiedBytes, lengthBytes, ms: Math.round(platform.clock.monotonicMs() - startMs) },
-      'replica copied',
-    );
-    // The chunk may have been given up while it was copied; its deletion reaches this replica when the server reports it.
-    if (!findChunk(this.context.store, handle)) return;
-    locations.put(handle, { server, version, lengthBytes, state: 'sealed', suspect: false, corrupt: false });
-    servers.noteAllocation(server);
-  }
-
-  private async remove(chunk: ChunkRecord, step: Extract<HealingStep, { kind: 'delete' }>): Promise<void> {
-    const { orders, locations, platform } = this.context;
-    const { handle, version } = chunk;
-    await orders.give(step.server, 'deleteChunk', { handle, version });
-    locations.remove(handle, step.server);
-    platform.logger.info({ handle, server: step.server, why: step.why }, 'replica deleted');
-  }
-
-  private sourcesOf(chunk: ChunkRecord, target: ServerId): ServerId[] {
-    const { locations, servers } = this.context;
-    return locations
-      .get(chunk.handle)
-      .filter(replica => isCurrent(replica, chunk) && replica.server !== target && servers.isLive(replica.server))
-      .map(({ server }) => server)
-      .sort((a, b) => this.copiesAt(a) - this.copiesAt(b))
-      .slice(0, LIMITS.replicasMax);
-  }
-
-  private copiesAt(server: ServerId): number {
-    return this.copiesOf.get(server) ?? 0;
-  }
-
-  private occupy(servers: readonly ServerId[], change: 1 | -1): void {
-    this.copies += change;
-    for (const server of servers) {
-      const count = this.copiesAt(server) + change;
-      if (count === 0) this.copiesOf.delete(server);
-      else this.copiesOf.set(server, count);
     }
   }
 }

@@ -5,6 +5,7 @@ import { GfsError } from '../protocol/errors.js';
 import type { ChunkHandle, ServerId } from '../protocol/ids.js';
 import type { Reply, Request, WireChunkReport } from '../protocol/messages.js';
 import type { AppendTargets } from './append-targets.js';
+import type { CatchingUp } from './catching-up.js';
 import { findChunk } from './chunks.js';
 import type { Garbage } from './garbage.js';
 import type { Healing } from './healing.js';
@@ -12,6 +13,7 @@ import { serverKey } from './keys.js';
 import { isCurrent } from './locations.js';
 import type { MasterContext } from './master-context.js';
 import { SERVER } from './records.js';
+import { ReportComparison } from './report-comparison.js';
 import type { Server } from './servers.js';
 
 /** Heartbeats go out several times within deadAfter; a server that is down may already be replaced. */
@@ -19,25 +21,33 @@ export class Heartbeats {
   /** Of servers whose report is under way: what it named so far. */
   private readonly reports = new Map<ServerId, Set<ChunkHandle>>();
 
+  private readonly comparison: ReportComparison;
+
   constructor(
     private readonly context: MasterContext,
-    private readonly targets: AppendTargets,
-    private readonly healing: Healing,
-    private readonly garbage: Garbage,
-  ) {}
+    private readonly rooms: { targets: AppendTargets; healing: Healing; garbage: Garbage; catchingUp: CatchingUp },
+  ) {
+    this.comparison = new ReportComparison(context, (id, report) => {
+      const server = context.servers.get(id);
+      if (server) this.take(server, report);
+      if (report.gone) rooms.healing.consider(report.handle);
+    });
+  }
 
   /** Durable when it settles. Throws WRONG_CLUSTER, WRONG_DATA. */
   async onRegister(request: Request<'register'>): Promise<Reply<'register'>> {
     const { store, servers, tokens, time, settings, cluster, platform, leases } = this.context;
     if (request.clusterId !== '' && request.clusterId !== cluster.clusterId)
-      throw new GfsError(
+      throw this.refuse(
+        request,
         'WRONG_CLUSTER',
         `chunkserver ${request.server} holds data of cluster ${request.clusterId}, this is ${cluster.clusterId}`,
       );
     const known = servers.get(request.server);
     // Its epoch is in the same store as its index: a lower one is an old copy of the index, which lacks what was appended since.
     if (known && known.epoch > request.epoch)
-      throw new GfsError(
+      throw this.refuse(
+        request,
         'WRONG_DATA',
         `chunkserver ${request.server} comes with epoch ${request.epoch} after ${known.epoch}: its data directory is an old copy`,
       );
@@ -73,15 +83,18 @@ export class Heartbeats {
     }
     if (!request.last) return;
     this.reports.delete(server.id);
-    for (const handle of this.context.locations.retain(server.id, named)) this.healing.consider(handle);
+    const { healing, catchingUp } = this.rooms;
+    for (const handle of this.context.locations.retain(server.id, named)) healing.consider(handle);
+    catchingUp.begin(server.id);
     this.context.servers.reportComplete(server);
     this.context.platform.logger.info({ server: server.id, chunks: named.size }, 'chunkserver reported its chunks');
     this.context.safeMode.judge();
-    this.healing.onServerUp(server.id);
+    healing.onServerUp(server.id);
   }
 
   onHeartbeat(request: Request<'heartbeat'>): Reply<'heartbeat'> {
     const { servers, tokens, time, platform } = this.context;
+    const { targets, healing, catchingUp } = this.rooms;
     const server = servers.known(request.server, request.epoch);
     const answer = { masterNowMs: time.nowMs(), keys: tokens.list() };
     if (!server) return { ...answer, registered: false, extended: [] };
@@ -94,19 +107,33 @@ export class Heartbeats {
       this.reports.get(server.id)?.add(chunk.handle);
       this.take(server, chunk);
     }
-    const extended = this.targets.onLeases(server.id, request.leases);
+    const extended = targets.onLeases(server.id, request.leases);
+    healing.onReads(request.reads);
     servers.beat(server, request);
-    if (wasDown) {
+    const isDown = server.state === 'down';
+    if (wasDown && !isDown) {
       platform.logger.info({ server: server.id }, 'chunkserver is back');
-      this.healing.onServerUp(server.id);
+      if (server.reported) catchingUp.begin(server.id);
+      healing.onServerUp(server.id);
+    } else if (isDown && !wasDown) {
+      platform.logger.error({ server: server.id, reason: server.reason }, 'chunkserver is of no use any more');
+      for (const handle of this.context.leases.ofServer(server.id)) this.context.leases.drop(handle);
+      healing.onServerDown(server.id);
     }
+    if (request.compared && server.reported) void this.comparison.compare(server.id, request.compared);
     return { ...answer, registered: true, extended };
   }
 
   async onReturnLease(request: Request<'returnLease'>): Promise<void> {
     const server = this.context.servers.known(request.server, request.epoch);
     if (!server) throw new GfsError('STALE', 'register before returning a lease');
-    await this.targets.onReturnLease(request);
+    await this.rooms.targets.onReturnLease(request);
+  }
+
+  private refuse(request: Request<'register'>, code: 'WRONG_CLUSTER' | 'WRONG_DATA', reason: string): GfsError {
+    this.context.platform.logger.error({ server: request.server, address: request.address, reason }, 'refused');
+    this.context.servers.refuse(request, reason);
+    return new GfsError(code, reason);
   }
 
   /** One replica as its server says it is. */
@@ -115,18 +142,18 @@ export class Heartbeats {
     const chunk = findChunk(store, report.handle);
     if (!chunk) {
       // Not in the locations: nothing may ever be read from it.
-      if (!report.gone) this.garbage.onUnknownReplica(server.id, report);
+      if (!report.gone) this.rooms.garbage.onUnknownReplica(server.id, report);
       return;
     }
     if (report.version > chunk.version && !report.gone) {
-      this.garbage.onNewerReplica(server.id, report, chunk.version);
+      this.rooms.garbage.onNewerReplica(server.id, report, chunk.version);
       return;
     }
     locations.report(server.id, report);
     const isFine = !report.gone && chunk.state === 'sealed' && this.isFine(server.id, report.handle, chunk);
     const isSurplus = isFine && locations.get(report.handle).length > chunk.goal;
     const isOpen = !report.gone && !report.corrupt && chunk.state === 'open';
-    if (isSurplus || !(isFine || isOpen)) this.healing.consider(report.handle);
+    if (isSurplus || !(isFine || isOpen)) this.rooms.healing.consider(report.handle);
   }
 
   private isFine(server: ServerId, handle: ChunkHandle, chunk: { version: number; lengthBytes: number }): boolean {

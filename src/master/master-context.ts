@@ -2,6 +2,7 @@
 // has no behaviour of its own beyond the moment of a change.
 import type { Platform } from '../lib/platform.js';
 import type { InodeId } from '../protocol/ids.js';
+import type { BlockedChunks } from './blocked-chunks.js';
 import type { LeaseTable } from './lease-table.js';
 import type { Locations } from './locations.js';
 import type { MasterClock } from './master-clock.js';
@@ -25,6 +26,7 @@ export interface MasterContext {
   readonly servers: Servers;
   readonly locations: Locations;
   readonly placer: Placer;
+  readonly blocked: BlockedChunks;
   readonly leases: LeaseTable;
   readonly tokens: TokenMaker;
   readonly orders: Orders;

@@ -12,6 +12,9 @@ import type { Rooms } from './api-context.js';
 import { type SessionRoom, sessionRoom } from './api-sessions.js';
 import { AppendTargets } from './append-targets.js';
 import { Background } from './background.js';
+import { Balancing } from './balancing.js';
+import { BlockedChunks } from './blocked-chunks.js';
+import { CatchingUp } from './catching-up.js';
 import { chunksAfter } from './chunks.js';
 import { Complaints } from './complaints.js';
 import { Correlation } from './correlation.js';
@@ -112,6 +115,7 @@ class Running {
   private readonly background: Background;
   private readonly sessions: SessionRoom;
   private readonly tokens: TokenMaker;
+  private readonly catchingUp: CatchingUp;
   /** Chunks with bytes when the store was opened; undefined while they are being counted. */
   private chunkCount: number | undefined;
   private stopping: Promise<void> | undefined;
@@ -138,11 +142,11 @@ class Running {
       clock,
       { minReplicas: cluster.minReplicas, sharePerMille: options.safeModeShare, maxMs: options.safeModeMax },
       () => {
-        const all = servers.all();
+        const all = servers.members();
         return {
           chunks: this.chunkCount,
           located: locations.handleCount,
-          serversUp: servers.upCount(),
+          serversUp: servers.servingCount(),
           serversKnown: all.length,
           serversReported: all.filter(server => server.reported).length,
         };
@@ -165,6 +169,7 @@ class Running {
         members: () => servers.lasting(options.rereplicateAfter),
         logger: platform.logger,
       }),
+      blocked: new BlockedChunks(clock),
       leases,
       tokens: this.tokens,
       orders: new Orders(this.peers, servers, this.tokens, options.orderTimeout),
@@ -181,6 +186,7 @@ class Running {
     const healing: Healing = new Healing(context, () => sealing);
     const sealing: Sealing = new Sealing(context, chunk => healing.consider(chunk.handle));
     const targets = new AppendTargets(context, sealing);
+    this.catchingUp = new CatchingUp(context);
     const garbage = new Garbage(context, inode => sessions.isOpen(inode));
     this.rooms = {
       context,
@@ -188,8 +194,9 @@ class Running {
       targets,
       views: new FileViews(context, targets),
       complaints: new Complaints(context, sealing),
-      heartbeats: new Heartbeats(context, targets, healing, garbage),
+      heartbeats: new Heartbeats(context, { targets, healing, garbage, catchingUp: this.catchingUp }),
       healing,
+      balancing: new Balancing(context, healing),
       garbage,
       sessions,
       locks: new LockTable({ locksMax: BOUNDS.locksMax, waitersMax: BOUNDS.lockWaitersMax }),
@@ -242,7 +249,11 @@ class Running {
       if (safeMode.judge())
         platform.logger.info({ chunks: locations.handleCount }, 'appends, healing and deletion begin');
     });
-    background.every('healing', clamp(options.rereplicateAfter / 4, 50, 500), () => rooms.healing.step());
+    background.every('healing', clamp(options.rereplicateAfter / 4, 50, 500), async () => {
+      this.catchingUp.step();
+      await rooms.healing.step();
+    });
+    background.every('balancing', 1_000, () => rooms.balancing.step());
     background.every('garbage', clamp(options.gcGrace / 8, 50, 2_000), () => rooms.garbage.step());
     background.every('sessions', clamp(options.sessionTtl / 8, 50, 2_000), () => this.sessions.expire());
     background.every('notices', 100, async () => {

@@ -5,7 +5,7 @@ import { pickWeighted, type Random } from '../lib/random.js';
 import { SeededRandom } from '../lib/seeded-random.js';
 import type { ServerId } from '../protocol/ids.js';
 import { type CopysetMember, CopysetTable } from './copysets.js';
-import type { Correlation } from './correlation.js';
+import { type Correlation, equalUpTo } from './correlation.js';
 import { type Candidate, chainOrder, type PlacementNeeds, roomFor, spread, weightOf } from './placement.js';
 
 export interface PlacerOptions {
@@ -39,6 +39,35 @@ export class Placer {
     const roomy = roomFor(candidates, needs);
     const chosen = this.fromCopysets(roomy, needs) ?? spread(random, roomy, needs, correlation);
     return chainOrder(random, chosen);
+  }
+
+  /** Of the servers that hold a chunk, the one without which the others are the least likely to fail together; among equals that with the least room. */
+  leastUseful(holders: readonly Candidate[]): Candidate | undefined {
+    const { correlation } = this.options;
+    const without = holders.map(candidate => ({
+      candidate,
+      sum: correlation.sum(
+        holders.filter(other => other !== candidate).map(({ location }) => correlation.place(location)),
+      ),
+    }));
+    const least = equalUpTo(Math.min(...without.map(({ sum }) => sum)));
+    const equals = without.filter(({ sum }) => sum <= least).map(({ candidate }) => candidate);
+    return equals.reduce<Candidate | undefined>(
+      (fullest, candidate) => (fullest && fullest.freeBytes <= candidate.freeBytes ? fullest : candidate),
+      undefined,
+    );
+  }
+
+  /** Whether a copy on `chosen` is as safe beside the others as one on the best of `all`, and in a copyset where there are any. */
+  keepsSpread(chosen: Candidate, beside: readonly Candidate[], all: readonly Candidate[], replicas: number): boolean {
+    const { correlation } = this.options;
+    const places = beside.map(({ location }) => correlation.place(location));
+    const others = all.filter(({ id }) => !beside.some(holder => holder.id === id));
+    const placed = others.map(candidate => ({ candidate, place: correlation.place(candidate.location) }));
+    if (!correlation.least(placed, places).some(({ candidate }) => candidate.id === chosen.id)) return false;
+    const table = this.table(replicas);
+    if (!table || beside.length === 0) return true;
+    return table.setsOf(chosen.id).some(set => beside.every(({ id }) => set.includes(id)));
   }
 
   /** The table for this number of replicas, as far as it is dealt; undefined where copysets are off. */

@@ -27,6 +27,13 @@ export interface Server {
   /** It has sent a heartbeat since it registered: its leases are known. */
   beaten: boolean;
   failedDisks: Array<{ path: string; error: string }>;
+  /** Replicas on it that have to be brought up to date before it gets new chunks. */
+  behindCount: number;
+  /** Of its process, as its last heartbeat said. */
+  copiedBytes: number;
+  scrub: Request<'heartbeat'>['scrub'];
+  /** A stranger that was refused: it never was in this cluster. */
+  isRefused: boolean;
   /** It did not answer an order since it was last heard: probably dead, before its silence shows it. */
   isDoubted: boolean;
   recentAllocations: number;
@@ -34,6 +41,8 @@ export interface Server {
 }
 
 const EMPTY: WireSpace = { capacityBytes: 0, usedBytes: 0, freeBytes: 0, chunks: 0 };
+/** Strangers whose refusal is remembered for people to see. */
+const REFUSED_MAX = 64;
 /** Recent allocations count half after this long: about two heartbeats, after which the reported space shows them. */
 const ALLOCATION_HALF_LIFE_MS = 5_000;
 
@@ -73,6 +82,10 @@ export class Servers {
       reported: false,
       beaten: false,
       failedDisks: [],
+      behindCount: 0,
+      copiedBytes: 0,
+      scrub: undefined,
+      isRefused: false,
       isDoubted: false,
       recentAllocations: 0,
       allocationsAtMs: 0,
@@ -94,11 +107,30 @@ export class Servers {
     server.location = request.location;
     server.space = request.space;
     server.isDoubted = false;
+    server.isRefused = false;
+    server.behindCount = 0;
+    server.failedDisks = [];
     server.lastHeardMs = this.clock.monotonicMs();
     server.reported = false;
     server.beaten = false;
     this.moveTo(server, 'recovering', 'reporting its chunks');
     return server;
+  }
+
+  /** A registration was refused; unless a server of this id is well, it is shown as down with the reason. */
+  refuse(request: Pick<Request<'register'>, 'server' | 'address' | 'location'>, reason: string): void {
+    if (!this.servers.has(request.server)) {
+      if (this.all().filter(({ isRefused }) => isRefused).length >= REFUSED_MAX) return;
+      this.remember({ id: request.server, address: request.address, location: request.location, draining: false });
+      Object.assign(this.servers.get(request.server)!, { downSinceMs: Number.NEGATIVE_INFINITY, isRefused: true });
+    }
+    const server = this.servers.get(request.server)!;
+    if (server.state === 'down') server.reason = reason;
+  }
+
+  /** Servers that the cluster counts on: those refused are strangers. */
+  members(): Server[] {
+    return this.all().filter(({ isRefused }) => !isRefused);
   }
 
   /** The server, when this is the process that the master knows by a registration. */
@@ -119,12 +151,15 @@ export class Servers {
     this.settle(server);
   }
 
-  beat(server: Server, beat: Pick<Request<'heartbeat'>, 'space' | 'failedDisks'>): void {
+  beat(server: Server, beat: Pick<Request<'heartbeat'>, 'space' | 'failedDisks' | 'copiedBytes' | 'scrub'>): void {
     server.space = beat.space;
     server.failedDisks = beat.failedDisks;
+    server.copiedBytes = beat.copiedBytes ?? 0;
+    server.scrub = beat.scrub;
     const first = !server.beaten;
     server.beaten = true;
     this.hear(server);
+    if (hasNoDisk(server) && server.state !== 'down') this.settle(server);
     if (first) this.changed.ring();
   }
 
@@ -145,6 +180,13 @@ export class Servers {
     return gone;
   }
 
+  /** An operator wants everything off it, or not any more. */
+  setDraining(server: Server, draining: boolean): void {
+    server.draining = draining;
+    if (server.state === 'up' || server.state === 'draining') this.settle(server);
+    else this.changed.ring();
+  }
+
   /** Whether replicas on it can be reached now. */
   isLive(id: ServerId): boolean {
     const server = this.servers.get(id);
@@ -158,6 +200,19 @@ export class Servers {
     return server.state === 'down' ? this.clock.monotonicMs() - server.downSinceMs : 0;
   }
 
+  /** How many replicas of a server are behind: it is recovering while there are any, and gets no new chunks. */
+  setBehind(id: ServerId, count: number): void {
+    const server = this.servers.get(id);
+    if (!server || server.behindCount === count) return;
+    server.behindCount = count;
+    if (server.state === 'up' || server.state === 'recovering') this.settle(server);
+  }
+
+  /** Servers that are reachable and have said what they hold. */
+  servingCount(): number {
+    return this.all().filter(({ state, reported }) => state !== 'down' && reported).length;
+  }
+
   upCount(): number {
     return this.all().filter(server => server.state === 'up').length;
   }
@@ -168,11 +223,16 @@ export class Servers {
     if (server) server.isDoubted = true;
   }
 
-  /** Servers that may get new replicas: those that answer, or all that are up when fewer than `least` do. */
+  /**
+   * Servers that may get new replicas: those that answer, or all that are up when fewer than `least` do. Recovering ones only where appends would
+   * be refused otherwise.
+   */
   candidates(least: number): Candidate[] {
     const up = this.all().filter(server => server.state === 'up');
     const answering = up.filter(server => !server.isDoubted);
-    return (answering.length >= least ? answering : up).map(server => ({
+    const recovering = this.all().filter(server => server.state === 'recovering' && server.reported);
+    const willing = answering.length >= least ? answering : up.length >= least ? up : [...up, ...recovering];
+    return willing.map(server => ({
       id: server.id,
       location: server.location,
       freeBytes: server.space.freeBytes,
@@ -210,13 +270,24 @@ export class Servers {
 
   private settle(server: Server): void {
     if (!server.reported) this.moveTo(server, 'recovering', 'reporting its chunks');
-    else if (server.draining) this.moveTo(server, 'draining', 'asked by an operator');
+    else if (hasNoDisk(server)) {
+      // Nothing can come back by waiting: what it held is to be copied elsewhere at once.
+      server.downSinceMs = Number.NEGATIVE_INFINITY;
+      this.moveTo(server, 'down', 'all its disks failed');
+    } else if (server.draining) this.moveTo(server, 'draining', 'asked by an operator');
+    else if (server.behindCount > 0)
+      this.moveTo(server, 'recovering', `${server.behindCount} of its replicas are behind`);
     else this.moveTo(server, 'up', '');
   }
 
   private moveTo(server: Server, state: ServerState, reason: string): void {
+    const isNew = server.state !== state;
     server.state = state;
     server.reason = reason;
-    this.changed.ring();
+    if (isNew || state === 'recovering') this.changed.ring();
   }
+}
+
+function hasNoDisk(server: Server): boolean {
+  return server.failedDisks.length > 0 && server.space.capacityBytes === 0;
 }

@@ -1,6 +1,7 @@
 // Everything about a serving master that can be set: name, unit, default, bounds and reason in one table. What belongs to the whole
 // cluster (chunk size, replicas, least replicas) is fixed by `format` and not here.
-import { countSetting, duration, type SettingValues, textSetting } from '../lib/settings.js';
+import { countSetting, duration, type SettingValues, sizeSetting, textSetting } from '../lib/settings.js';
+import { LIMITS } from '../protocol/limits.js';
 
 export const MASTER_SETTINGS = {
   listen: textSetting('127.0.0.1:9400', 'address to serve on', 'HOST:PORT'),
@@ -29,6 +30,29 @@ export const MASTER_SETTINGS = {
   copyTimeout: duration(300_000, 'how long one copy of a chunk may take', { min: 1_000 }),
   copiesPerServer: countSetting(4, 'copies at once that one chunkserver takes part in', { min: 1, max: 1_000 }),
   copiesMax: countSetting(64, 'copies at once in the whole cluster', { min: 1, max: 10_000 }),
+  copyRate: sizeSetting(0, 'bytes a second that all copies between chunkservers may take together; 0 without limit'),
+  balanceThreshold: countSetting(
+    100,
+    'chunks are moved from a chunkserver that is fuller than another by more than this of 1000; 0 never',
+    { max: 1000 },
+  ),
+  balanceCopiesMax: countSetting(2, 'chunks moved at once to even out how full chunkservers are', {
+    min: 1,
+    max: 1_000,
+  }),
+  balanceRate: sizeSetting(32 * 1024 * 1024, 'bytes a second moved to even out how full chunkservers are', {
+    min: 1024,
+  }),
+  hotReads: countSetting(1_000, 'reads a second of one chunk above which it gets more replicas; 0 never'),
+  hotReplicas: countSetting(8, 'replicas that a chunk may have because it is read much', {
+    min: 1,
+    max: LIMITS.replicasMax,
+  }),
+  spareShare: countSetting(
+    50,
+    'files are taken from the trash early when too few chunkservers have this much of 1000 of their space left',
+    { max: 1000 },
+  ),
   sessionTtl: duration(60_000, 'a client that was silent this long loses its open files and locks', { min: 500 }),
   tokenLifetime: duration(3_600_000, 'how long a token for reading or appending is good', { min: 1_000 }),
   keyRollover: duration(21_600_000, 'how often a new key for tokens is made; the last ones stay valid', {
@@ -68,7 +92,7 @@ export const BOUNDS = {
   healingQueueMax: 100_000,
   /** Chunks that one step of the sweep looks at. */
   sweepPage: 256,
-  /** Replicas deleted at once. */
+  /** Replicas deleted at once, as garbage, and as what healing does not need. */
   deletionsAtOnce: 32,
   /** Locks held, and requests that wait for one. */
   locksMax: 100_000,

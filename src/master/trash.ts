@@ -101,6 +101,8 @@ export function purgeTrash(change: Change, inode: InodeId, at: Moment): void {
 
 export interface CollectOptions {
   at: Moment;
+  /** Files whose time ends before this are given up; `at` when absent. Later: space is needed. */
+  beforeMs?: number;
   /** Whether a session has the inode open; such a file stays for another grace. */
   isOpen: (inode: InodeId) => boolean;
   /** Bounds of one call: files looked at, extents given up. */
@@ -111,9 +113,9 @@ export interface CollectOptions {
 /** Gives up files whose time in the trash is over. Resolves with how many are gone, and whether more was due than one call does. */
 export async function collectDue(
   store: Store,
-  { at, isOpen, filesMax, extentsMax }: CollectOptions,
+  { at, beforeMs = at.nowMs, isOpen, filesMax, extentsMax }: CollectOptions,
 ): Promise<{ collected: number; more: boolean }> {
-  const rows = await store.scan({ ...dueRange('trash', at.nowMs), limit: filesMax });
+  const rows = await store.scan({ ...dueRange('trash', beforeMs), limit: filesMax });
   let extentsLeft = extentsMax;
   let collected = 0;
   for (const [key] of rows) {

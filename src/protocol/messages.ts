@@ -367,6 +367,10 @@ export const ADMIN_TO_MASTER = {
           freeBytes: size,
           chunks: count,
           lastHeardMs: count,
+          /** Replicas that are behind, while it is recovering. */
+          behind: optional(count),
+          copiedBytes: optional(size),
+          scrub: optional(object({ roundsDone: count, checkedBytes: size, totalBytes: size })),
         }),
         10_000,
       ),
@@ -385,6 +389,18 @@ export const ADMIN_TO_MASTER = {
       chunkSizeBytes: size,
       replicas: count,
       minReplicas: count,
+      /** Work in hand: chunks that wait to be looked at, copies that run, and what was done since the master's start. */
+      healing: optional(
+        object({
+          queued: count,
+          copies: count,
+          balancing: count,
+          copiedBytes: size,
+          copiesDone: count,
+          deletions: count,
+          hotChunks: count,
+        }),
+      ),
     }),
   ),
 } as const;
@@ -437,6 +453,12 @@ export const CHUNKSERVER_TO_MASTER = {
       reads: list(object({ handle, reads: count }), 256),
       /** Data directories that failed, with the error. */
       failedDisks: list(object({ path: text(4096), error: text(500) }), 64),
+      /** Bytes that copies brought here since the process began. */
+      copiedBytes: optional(size),
+      /** How far the scrubber's round is. */
+      scrub: optional(object({ roundsDone: count, checkedBytes: size, totalBytes: size })),
+      /** A piece of the slow comparison: all replicas with handles from `from` to `through` are these. */
+      compared: optional(object({ from: size, through: size, chunks: list(chunkReport, LIMITS.chunkReportPageMax) })),
     }),
     object({
       /** false: the master does not know this server's epoch; register again. */

@@ -168,6 +168,8 @@ function plan(replicas: Replica[], down: Partial<Record<ServerId, number>> = {},
     rereplicateAfterMs: 1_000,
     ageMs: 400,
     upCount: 4,
+    goal: 3,
+    isDraining: () => false,
     leastWanted: servers => servers[servers.length - 1]!,
   };
   return nextStep(facts);

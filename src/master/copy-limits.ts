@@ -1,0 +1,65 @@
+// How much copying may go on: copies at once, in all and at each server, and bytes per second in the whole cluster. It counts and refuses; it
+// starts nothing. What one server moves per second its own chunkserver bounds (chunkserver/rate-limit.ts).
+import { assert } from '../lib/assert.js';
+import type { Clock } from '../lib/clock.js';
+import type { ServerId } from '../protocol/ids.js';
+
+export interface CopyLimitValues {
+  copiesMax: number;
+  /** Copies that one server takes part in, as source or target. */
+  copiesPerServer: number;
+  /** 0: no limit. */
+  bytesPerSecond: number;
+}
+
+export class CopyLimits {
+  private readonly copiesOf = new Map<ServerId, number>();
+  private count = 0;
+  /** Bytes of copies that were begun are paid for until then. */
+  private paidUntilMs = Number.NEGATIVE_INFINITY;
+
+  constructor(
+    private readonly clock: Clock,
+    private readonly values: CopyLimitValues,
+  ) {}
+
+  get running(): number {
+    return this.count;
+  }
+
+  /** No copy at all may begin now. */
+  get isFull(): boolean {
+    return this.count >= this.values.copiesMax || this.paidUntilMs > this.clock.monotonicMs();
+  }
+
+  copiesAt(server: ServerId): number {
+    return this.copiesOf.get(server) ?? 0;
+  }
+
+  /**
+   * Takes a place for a copy of about `bytes` between these servers; undefined when there is none. The function returned gives it back. A copy
+   * may begin when those before it are paid for, so a window of time has at most the rate and one chunk.
+   */
+  enter(servers: readonly ServerId[], bytes: number): (() => void) | undefined {
+    if (this.isFull || servers.some(server => this.copiesAt(server) >= this.values.copiesPerServer)) return undefined;
+    const { bytesPerSecond } = this.values;
+    if (bytesPerSecond > 0)
+      this.paidUntilMs = Math.max(this.paidUntilMs, this.clock.monotonicMs()) + (bytes * 1000) / bytesPerSecond;
+    this.change(servers, 1);
+    let isLeft = false;
+    return () => {
+      assert(!isLeft, 'a copy ends once');
+      isLeft = true;
+      this.change(servers, -1);
+    };
+  }
+
+  private change(servers: readonly ServerId[], by: 1 | -1): void {
+    this.count += by;
+    for (const server of servers) {
+      const count = this.copiesAt(server) + by;
+      if (count === 0) this.copiesOf.delete(server);
+      else this.copiesOf.set(server, count);
+    }
+  }
+}

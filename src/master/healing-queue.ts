@@ -1,0 +1,59 @@
+// Chunks that may need something, each with the time before which it is not looked at, and in which order they have their turn: fewest good
+// copies first, then those that block somebody (paper, §4.3). It does not know what they need.
+import type { Clock } from '../lib/clock.js';
+import type { ChunkHandle } from '../protocol/ids.js';
+import { BOUNDS } from './settings.js';
+
+export interface HealingOrder {
+  /** Good copies that can be reached, as far as the locations say. */
+  copies: (handle: ChunkHandle) => number;
+  isBlocked: (handle: ChunkHandle) => boolean;
+}
+
+export class HealingQueue {
+  /** In monotonic time. */
+  private readonly dueMs = new Map<ChunkHandle, number>();
+
+  constructor(
+    private readonly clock: Clock,
+    private readonly order: HealingOrder,
+  ) {}
+
+  get size(): number {
+    return this.dueMs.size;
+  }
+
+  has(handle: ChunkHandle): boolean {
+    return this.dueMs.has(handle);
+  }
+
+  /** Not before `afterMs`; sooner when that was said already. A full queue takes nothing more, which is no loss: the sweep comes by. */
+  add(handle: ChunkHandle, afterMs: number): void {
+    const dueMs = this.clock.monotonicMs() + afterMs;
+    const queuedMs = this.dueMs.get(handle);
+    if (queuedMs === undefined && this.dueMs.size >= BOUNDS.healingQueueMax) return;
+    this.dueMs.set(handle, Math.min(queuedMs ?? Number.POSITIVE_INFINITY, dueMs));
+  }
+
+  /** Not before `afterMs`, whatever was said. */
+  putOff(handle: ChunkHandle, afterMs: number): void {
+    this.dueMs.set(handle, this.clock.monotonicMs() + afterMs);
+  }
+
+  delete(handle: ChunkHandle): void {
+    this.dueMs.delete(handle);
+  }
+
+  /** Up to `limit` chunks that are due, in their order. */
+  due(limit: number): ChunkHandle[] {
+    const now = this.clock.monotonicMs();
+    const byCopies: Array<{ blocked: ChunkHandle[]; others: ChunkHandle[] }> = [];
+    for (const [handle, dueMs] of this.dueMs) {
+      if (dueMs > now) continue;
+      const copies = this.order.copies(handle);
+      byCopies[copies] ??= { blocked: [], others: [] };
+      byCopies[copies][this.order.isBlocked(handle) ? 'blocked' : 'others'].push(handle);
+    }
+    return byCopies.flatMap(({ blocked, others }) => [...blocked, ...others]).slice(0, limit);
+  }
+}

@@ -1,0 +1,94 @@
+// Has one replica made current or deleted, by orders to its server, and writes down in the locations what came of it. It decides nothing and
+// bounds nothing: healing and balancing do.
+import { GfsError } from '../protocol/errors.js';
+import type { ServerId } from '../protocol/ids.js';
+import { LIMITS } from '../protocol/limits.js';
+import { findChunk } from './chunks.js';
+import { isCurrent } from './locations.js';
+import type { MasterContext } from './master-context.js';
+import type { ChunkRecord } from './records.js';
+import type { Sealing } from './sealing.js';
+
+export interface CopyTarget {
+  server: ServerId;
+  /** Distrust what is there. */
+  whole: boolean;
+}
+
+export class ReplicaCopies {
+  /** Since the master's start: bytes that copies moved, and copies that were made. */
+  copiedBytes = 0;
+  copiesDone = 0;
+
+  constructor(
+    private readonly context: MasterContext,
+    private readonly sealing: () => Sealing,
+  ) {}
+
+  /** Servers that have all of the chunk, in the order they are to be asked. */
+  sourcesOf(chunk: ChunkRecord, target: ServerId, copiesAt: (server: ServerId) => number): ServerId[] {
+    const { locations, servers } = this.context;
+    return locations
+      .get(chunk.handle)
+      .filter(replica => isCurrent(replica, chunk) && replica.server !== target && servers.isLive(replica.server))
+      .map(({ server }) => server)
+      .sort((a, b) => copiesAt(a) - copiesAt(b))
+      .slice(0, LIMITS.replicasMax);
+  }
+
+  /** About how many bytes will travel: what is there already need not. */
+  bytesMissing(chunk: ChunkRecord, { server, whole }: CopyTarget): number {
+    const there = this.context.locations.find(chunk.handle, server);
+    if (!there || whole || there.corrupt) return chunk.lengthBytes;
+    return Math.max(0, chunk.lengthBytes - there.lengthBytes);
+  }
+
+  /**
+   * Makes the replica on the target current: by cutting or taking the length over (`tryFix`), else by copying what is missing. Rejects with
+   * UNAVAILABLE without a source, or as the order does.
+   */
+  async bring(
+    chunk: ChunkRecord,
+    { server, whole, sources, tryFix }: CopyTarget & { sources: ServerId[]; tryFix: boolean },
+  ): Promise<void> {
+    const { servers, tokens, orders, locations, settings, platform } = this.context;
+    const { handle, version, lengthBytes } = chunk;
+    if (tryFix && (await this.sealing().fix(chunk, server))) return;
+    if (sources.length === 0) throw new GfsError('UNAVAILABLE', `no current replica of chunk ${handle} to copy from`);
+    const startMs = platform.clock.monotonicMs();
+    const { copiedBytes } = await orders.give(
+      server,
+      'copyChunk',
+      {
+        handle,
+        version,
+        lengthBytes,
+        sources: sources.map(source => ({
+          server: source,
+          address: servers.get(source)?.address ?? '',
+          token: tokens.copy(handle, version, source),
+        })),
+        whole,
+      },
+      settings.copyTimeout,
+    );
+    this.copiedBytes += copiedBytes;
+    this.copiesDone++;
+    platform.logger.info(
+      { handle, server, copiedBytes, lengthBytes, ms: Math.round(platform.clock.monotonicMs() - startMs) },
+      'replica copied',
+    );
+    // The chunk may have been given up while it was copied; its deletion reaches this replica when the server reports it.
+    if (!findChunk(this.context.store, handle)) return;
+    locations.put(handle, { server, version, lengthBytes, state: 'sealed', suspect: false, corrupt: false });
+    servers.noteAllocation(server);
+  }
+
+  async remove(chunk: ChunkRecord, server: ServerId, why: string): Promise<void> {
+    const { orders, locations, platform } = this.context;
+    const { handle, version } = chunk;
+    await orders.give(server, 'deleteChunk', { handle, version });
+    locations.remove(handle, server);
+    platform.logger.info({ handle, server, why }, 'replica deleted');
+  }
+}
