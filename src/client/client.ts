@@ -158,7 +158,9 @@ export class GfsFileSystemClient implements FileSystemClient {
     file.state.note(reply.attributes, reply.tail, clock.monotonicMs());
     if (reply.target) file.state.noteTarget(reply.target, askedMs);
     try {
-      return { attributes: await this.#tails.exact(inode, deadlineMs, reply), created: reply.created, file };
+      // A file that was just made is empty: no primary needs to be asked.
+      if (reply.created) return { attributes: reply.attributes, created: true, file };
+      return { attributes: await this.#tails.exact(inode, deadlineMs, reply), created: false, file };
     } catch (error) {
       await file.close();
       throw error;

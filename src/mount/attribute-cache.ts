@@ -14,11 +14,18 @@ export interface AttributeCacheOptions {
   entriesMax: number;
 }
 
+interface Known {
+  attributes: Attributes;
+  atMs: number;
+  /** Times and link count have moved since; owner and mode have not. */
+  hasMoved?: boolean;
+}
+
 export class AttributeCache {
   private readonly clock: Clock;
   private readonly ageMsMax: number;
   private readonly names: BoundedMap<string, { inode: number; atMs: number }>;
-  private readonly attributes: BoundedMap<number, { attributes: Attributes; atMs: number }>;
+  private readonly attributes: BoundedMap<number, Known>;
   /** Ends of files as acknowledged to this mount: the master's own figure for a file under lease lags behind (DESIGN 4). */
   private readonly ends: BoundedMap<number, { generation: number; sizeBytes: number }>;
   private changes = 0;
@@ -49,14 +56,28 @@ export class AttributeCache {
 
   getInode(inode: number): Attributes | undefined {
     const known = this.attributes.get(inode);
-    if (!known || !this.isFresh(known.atMs)) return undefined;
+    if (!known || known.hasMoved || !this.isFresh(known.atMs)) return undefined;
     const isOld = known.attributes.growing && this.clock.monotonicMs() - known.atMs >= MOUNT_LIMITS.growingMs;
     return isOld ? undefined : known.attributes;
   }
 
+  /** Owner and mode of an inode, also when this mount has changed its entries since. */
+  getOwnership(inode: number): Pick<Attributes, 'mode' | 'uid' | 'gid'> | undefined {
+    const known = this.attributes.get(inode);
+    return known && this.isFresh(known.atMs) ? known.attributes : undefined;
+  }
+
+  /** This mount changed an entry of the directory: its times and perhaps its link count are others now. */
+  noteEntriesChanged(inode: number): void {
+    this.changes++;
+    const known = this.attributes.get(inode);
+    if (known) known.hasMoved = true;
+  }
+
   /** The attributes last seen, whatever their age; undefined when they changed since. */
   lastSeen(inode: number): Attributes | undefined {
-    return this.attributes.get(inode)?.attributes;
+    const known = this.attributes.get(inode);
+    return known?.hasMoved ? undefined : known?.attributes;
   }
 
   put(ticket: CacheTicket, where: Where, attributes: Attributes): void {

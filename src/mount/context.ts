@@ -95,7 +95,10 @@ export class MountContext {
   ): Promise<{ uid: number; gid: number; mode: number }> {
     const uid = caller?.uid ?? this.owner.uid;
     const gid = caller?.gid ?? this.owner.gid;
-    const parent = await this.attributesOf(parentOf(where));
+    const place = parentOf(where);
+    const known = this.cache.inodeOf(place);
+    const parent =
+      (known === undefined ? undefined : this.cache.getOwnership(known)) ?? (await this.attributesOf(place));
     if ((parent.mode & SET_GROUP_ID) === 0) return { uid, gid, mode };
     return { uid, gid: parent.gid, mode: type === 'directory' ? mode | SET_GROUP_ID : mode };
   }
@@ -103,7 +106,7 @@ export class MountContext {
   /** The directory of this place has other times and perhaps another link count now. */
   dropParent(where: Where): void {
     const parent = this.cache.inodeOf(parentOf(where));
-    if (parent !== undefined) this.cache.dropInode(parent);
+    if (parent !== undefined) this.cache.noteEntriesChanged(parent);
   }
 
   private onLanded(file: MountedFile, sizeBytes: number): void {

@@ -1,29 +1,26 @@
-// System calls on extended attributes. All names are kept except those that would promise access control lists, which nothing here enforces.
-import { GfsError, hasCode } from '../protocol/errors.js';
-import { BoundedMap } from './attribute-cache.js';
+// System calls on extended attributes. All names are kept except those that would promise access control lists or file capabilities, which
+// nothing here enforces.
+import { GfsError } from '../protocol/errors.js';
 import { clientWhere, type MountContext } from './context.js';
 import type { Where } from './fuse-operations.js';
-import { MOUNT_LIMITS } from './settings.js';
 
 const ACL_PREFIX = 'system.posix_acl_';
 /** The kernel asks for it before every write(2). */
 const CAPABILITY = 'security.capability';
 
 export class XattrOperations {
-  /** Inodes without file capabilities, and when that was learned. */
-  private readonly withoutCapability = new BoundedMap<number, number>(MOUNT_LIMITS.cacheEntriesMax);
-
   constructor(private readonly context: MountContext) {}
 
   async get(where: Where, name: string): Promise<Buffer> {
     if (name.startsWith(ACL_PREFIX)) throw new GfsError('NOT_SUPPORTED', 'access control lists are not kept');
-    if (name !== CAPABILITY) return this.context.client.getXattr(clientWhere(where), name);
-    return this.getCapability(where);
+    // Refused in set, so nothing has one; asking the master before every write would cost a round trip each.
+    if (name === CAPABILITY) throw new GfsError('NO_ATTRIBUTE');
+    return await this.context.client.getXattr(clientWhere(where), name);
   }
 
   async set(where: Where, name: string, value: Buffer, options: { create: boolean; replace: boolean }): Promise<void> {
     if (name.startsWith(ACL_PREFIX)) throw new GfsError('NOT_SUPPORTED', 'access control lists are not kept');
-    if (name === CAPABILITY) this.withoutCapability.clear();
+    if (name === CAPABILITY) throw new GfsError('NOT_SUPPORTED', 'file capabilities are not kept');
     await this.context.client.setXattr(clientWhere(where), name, value, options);
     this.drop(where);
   }
@@ -35,21 +32,6 @@ export class XattrOperations {
   async remove(where: Where, name: string): Promise<void> {
     await this.context.client.removeXattr(clientWhere(where), name);
     this.drop(where);
-  }
-
-  private async getCapability(where: Where): Promise<Buffer> {
-    const inode = await this.context.inodeOf(where);
-    const { clock, settings } = this.context;
-    const learnedMs = this.withoutCapability.get(inode);
-    if (learnedMs !== undefined && clock.monotonicMs() - learnedMs < settings.attributeTimeout)
-      throw new GfsError('NO_ATTRIBUTE');
-    const askedMs = clock.monotonicMs();
-    try {
-      return await this.context.client.getXattr(clientWhere({ start: inode, path: '' }), CAPABILITY);
-    } catch (error) {
-      if (hasCode(error, 'NO_ATTRIBUTE')) this.withoutCapability.set(inode, askedMs);
-      throw error;
-    }
   }
 
   /** The change time moved. */
