@@ -37,13 +37,15 @@ export async function connectClient(platform: Platform, options: ConnectOptions)
   }
 }
 
-/** One operator's call to the master, on a connection of its own. */
-export async function callMaster<K extends MasterKind>(
+/** Asks the master one thing; rejects with its error, or UNREACHABLE naming it. */
+export type AskMaster = <K extends MasterKind>(kind: K, request: Request<K>, timeoutMs?: number) => Promise<Reply<K>>;
+
+/** Runs `work` with an operator's connection to the master, and closes it. */
+export async function withMaster<T>(
   platform: Platform,
   options: { master: string; secret?: Buffer | undefined },
-  kind: K,
-  request: Request<K>,
-): Promise<Reply<K>> {
+  work: (ask: AskMaster) => Promise<T>,
+): Promise<T> {
   const { RpcPeers } = await import('../rpc/peer.js');
   const peers = new RpcPeers(platform, {
     role: 'admin',
@@ -51,14 +53,29 @@ export async function callMaster<K extends MasterKind>(
     secret: options.secret,
     connectTimeoutMs: CONNECT_MS_MAX,
   });
+  const ask: AskMaster = async (kind, request, timeoutMs = ADMIN_CALL_MS) => {
+    try {
+      return (await peers.get(options.master).call(kind, request, { timeoutMs })).body;
+    } catch (error) {
+      throw nameMaster(options.master, error);
+    }
+  };
   try {
-    const { body } = await peers.get(options.master).call(kind, request, { timeoutMs: ADMIN_CALL_MS });
-    return body;
-  } catch (error) {
-    throw nameMaster(options.master, error);
+    return await work(ask);
   } finally {
     await peers.close();
   }
+}
+
+/** One operator's call to the master, on a connection of its own. */
+export function callMaster<K extends MasterKind>(
+  platform: Platform,
+  options: { master: string; secret?: Buffer | undefined },
+  kind: K,
+  request: Request<K>,
+  timeoutMs?: number,
+): Promise<Reply<K>> {
+  return withMaster(platform, options, ask => ask(kind, request, timeoutMs));
 }
 
 function nameMaster(master: string, error: unknown): unknown {

@@ -1,9 +1,14 @@
 // The program gfs: what people and operators do without mounting. Each command has a file in commands/; this one puts them together.
 import { Command, Option } from 'commander';
 import { addClusterCommands } from './commands/cluster.js';
+import { addCheckCommand } from './commands/fsck.js';
 import { addLockCommand } from './commands/lock.js';
 import { addNameCommands } from './commands/names.js';
 import { addReadCommands } from './commands/read.js';
+import { addRecoverCommand } from './commands/recover.js';
+import { addServerCommands } from './commands/servers.js';
+import { addReplicationCommand } from './commands/setrep.js';
+import { addTrashCommand } from './commands/trash.js';
 import { addWriteCommands } from './commands/write.js';
 import { runProgram } from './exit.js';
 import { addCommonOptions, addressOption } from './options.js';
@@ -19,6 +24,11 @@ function main(): Promise<void> {
   addNameCommands(program);
   addClusterCommands(program);
   addLockCommand(program);
+  addTrashCommand(program);
+  addReplicationCommand(program);
+  addServerCommands(program);
+  addCheckCommand(program);
+  addRecoverCommand(program);
   // Before the command or behind it: people write both.
   for (const command of [program, ...program.commands]) addConnectionOptions(command);
   for (const command of program.commands) command.addOption(new Option('--json', 'print one JSON value for programs'));
@@ -29,6 +39,9 @@ Examples:
   gfs --master 10.0.0.1:9400 ls -l /             GFS_MASTER=HOST:PORT works in place of --master
   echo line | gfs append /log                    one record, never split, at the end of the file
   gfs info /big.bin                              chunks, their replicas and flat files
+  gfs fsck                                       is everything there, and as often as it should be?
+  gfs drain 10.0.0.7:9410                        moves all chunks off a server, before it is stopped
+  gfs trash restore /logs/today                  gives a deleted file its name back
   gfs lock /jobs/nightly -- ./run-the-job        runs a program while nobody else holds the lock
 
 Without --master the embedded cluster of gfs-mount is used when there is one, else 127.0.0.1:9400.

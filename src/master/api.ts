@@ -5,6 +5,7 @@ import { adminHandlers } from './api-admin.js';
 import type { Rooms } from './api-context.js';
 import { dataHandlers } from './api-data.js';
 import { nameHandlers } from './api-names.js';
+import { operatorHandlers } from './api-operators.js';
 import { serverHandlers } from './api-servers.js';
 import type { SessionRoom } from './api-sessions.js';
 
@@ -15,5 +16,6 @@ export function masterHandlers(rooms: Rooms, sessions: SessionRoom): Handlers<Ma
     ...serverHandlers(rooms),
     ...sessions.handlers,
     ...adminHandlers(rooms),
+    ...operatorHandlers(rooms),
   };
 }

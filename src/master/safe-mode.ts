@@ -42,6 +42,8 @@ export class SafeMode {
   private readonly bell: Bell;
   /** Set when the metadata is wrong: only a restart with the right one helps. */
   private isStuck = false;
+  /** An operator entered it: only an operator leaves it. */
+  private isHeld = false;
 
   constructor(
     private readonly clock: Clock,
@@ -62,6 +64,11 @@ export class SafeMode {
     return this.isStuck;
   }
 
+  /** An operator entered it. */
+  get isByOperator(): boolean {
+    return this.isHeld;
+  }
+
   /** For people; '' when safe mode is off. */
   get reason(): string {
     return this.reasonNow;
@@ -69,7 +76,7 @@ export class SafeMode {
 
   /** Looks at the facts again. Returns true when safe mode ended just now. */
   judge(): boolean {
-    if (!this.isOn || this.isStuck) return false;
+    if (!this.isOn || this.isStuck || this.isHeld) return false;
     this.reasonNow = reasonToStay(this.facts(), this.rules, this.clock.monotonicMs() - this.startedMs);
     if (this.isOn) return false;
     this.logger.info({ ms: Math.round(this.clock.monotonicMs() - this.startedMs) }, 'safe mode ended');
@@ -77,10 +84,33 @@ export class SafeMode {
     return true;
   }
 
+  /** An operator wants appends, healing and deletion to rest until `leave`, or the next start. */
+  enter(): void {
+    if (this.isStuck || this.isHeld) return;
+    this.isHeld = true;
+    this.reasonNow = 'an operator entered it';
+    this.logger.warn({ reason: this.reasonNow }, 'safe mode was entered by an operator');
+  }
+
+  /** An operator wants work to begin, whatever is missing. Throws SAFE_MODE when the metadata is wrong: nobody may work with it. */
+  leave(): void {
+    if (this.isStuck)
+      throw new GfsError(
+        'SAFE_MODE',
+        `safe mode stays: ${this.reasonNow}; start the master on the newest copy of its metadata`,
+      );
+    if (!this.isOn) return;
+    this.logger.warn({ reason: this.reasonNow }, 'safe mode was ended by an operator');
+    this.isHeld = false;
+    this.reasonNow = '';
+    this.bell.ring();
+  }
+
   /** Promise 8: what servers hold shows that this metadata is older than, or foreign to, the cluster. Nothing is changed or deleted any more. */
   distrustMetadata(reason: string): void {
     if (this.isStuck) return;
     this.isStuck = true;
+    this.isHeld = false;
     this.reasonNow = reason;
     this.logger.error({ reason }, 'safe mode for good: start the master on the newest copy of its metadata');
   }

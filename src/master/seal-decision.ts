@@ -38,6 +38,20 @@ export function lengthToSeal(
   return lengthBytes < chunk.lengthBytes ? undefined : lengthBytes;
 }
 
+/**
+ * The length at an operator's word (DESIGN 4, rule 8): the longest of what is left, and never shorter than what is recorded, whose missing bytes stay
+ * unreadable until a server that holds them comes back. Undefined when nobody answered.
+ */
+export function lengthToAccept(
+  chunk: Pick<ChunkRecord, 'lengthBytes'>,
+  answers: readonly FenceAnswer[],
+): number | undefined {
+  if (answers.length === 0) return undefined;
+  const fixed = answers.find(answer => answer.fixed);
+  const found = fixed?.lengthBytes ?? Math.max(...answers.map(answer => (answer.exists ? answer.lengthBytes : 0)));
+  return Math.max(found, chunk.lengthBytes);
+}
+
 /** Whether this answer alone shows everything that was ever acknowledged. */
 function isTrusted(chunk: Pick<ChunkRecord, 'chain'>, answer: FenceAnswer): boolean {
   if (answer.exists) return !answer.suspect;

@@ -8,7 +8,7 @@ import { findChunk, isOpen, raiseVersion, sealChunk } from './chunks.js';
 import { enough, firstTrue, within } from './deadline.js';
 import { type MasterContext, momentOf, noteGrowth } from './master-context.js';
 import type { ChunkRecord } from './records.js';
-import { type FenceAnswer, lengthToSeal } from './seal-decision.js';
+import { type FenceAnswer, lengthToAccept, lengthToSeal } from './seal-decision.js';
 import { BOUNDS } from './settings.js';
 
 interface Job {
@@ -20,6 +20,8 @@ interface Job {
 export class Sealing {
   /** INVARIANT: at most one job per chunk, so that all complaints about it share one seal. */
   private readonly jobs = new Map<ChunkHandle, Job>();
+  /** Chunks whose members that are left may decide, whatever they are worth: an operator said so. */
+  private readonly accepted = new Set<ChunkHandle>();
   private isStopped = false;
 
   constructor(
@@ -53,6 +55,18 @@ export class Sealing {
       deadlineMs,
       () => new GfsError('UNAVAILABLE', `no trustworthy replica of chunk ${handle} can be reached to seal it`),
     );
+  }
+
+  /** As `seal`, at an operator's word with whatever members answer, the suspect ones too (DESIGN 4, rule 8). */
+  async sealAccepting(handle: ChunkHandle, deadlineMs: number): Promise<void> {
+    this.accepted.add(handle);
+    try {
+      // A seal that is under way may be pausing.
+      this.context.servers.changed.ring();
+      await this.seal(handle, deadlineMs);
+    } finally {
+      this.accepted.delete(handle);
+    }
   }
 
   stop(): void {
@@ -133,7 +147,9 @@ export class Sealing {
 
   /** The length to seal at, or undefined when those that answered may not decide. */
   private decide(chunk: ChunkRecord, answers: readonly FenceAnswer[]): number | undefined {
-    return lengthToSeal(chunk, answers);
+    const lengthBytes = lengthToSeal(chunk, answers);
+    if (lengthBytes !== undefined || !this.accepted.has(chunk.handle)) return lengthBytes;
+    return lengthToAccept(chunk, answers);
   }
 
   /** What the members answer. Once they can decide, those that are silent get a short time more: a stopped machine must not hold up its file. */
@@ -148,7 +164,8 @@ export class Sealing {
         silent.delete(server);
       }
     });
-    const canDecide = (answers: readonly FenceAnswer[]): boolean => this.decide(chunk, answers) !== undefined;
+    // Where any answer will do, all are heard that can be.
+    const canDecide = (answers: readonly FenceAnswer[]): boolean => lengthToSeal(chunk, answers) !== undefined;
     const answers = await enough(platform.clock, asked, canDecide, BOUNDS.fenceGraceMs);
     for (const server of silent) servers.doubt(server);
     return answers;

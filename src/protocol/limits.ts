@@ -27,6 +27,9 @@ export const LIMITS = {
   directoryPageMax: 1024,
   extentPageMax: 1024,
   chunkReportPageMax: 4096,
+  /** Files of one page of the trash; files and findings of one page of a check. */
+  trashPageMax: 128,
+  checkPageMax: 128,
   /** The unit of checksums in a chunk (paper, §5.2). */
   blockBytes: 64 * KiB,
   chunkSizeBytesMin: 4 * KiB,

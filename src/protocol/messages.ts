@@ -323,6 +323,46 @@ const infoReplica = object({
   state: oneOf('current', 'behind', 'suspect', 'corrupt', 'missing', 'unreachable'),
 });
 
+/** What is wrong with one chunk and its replicas. */
+const finding = object({
+  handle,
+  state: oneOf('open', 'sealed'),
+  version,
+  lengthBytes: size,
+  goal: count,
+  /** Good copies that can be reached now. */
+  good: count,
+  problems: list(oneOf('unreadable', 'missing', 'behind', 'corrupt', 'suspect', 'surplus'), 8),
+  replicas: list(
+    object({
+      server: serverId,
+      address,
+      state: oneOf('current', 'behind', 'suspect', 'corrupt', 'down'),
+      version,
+      lengthBytes: size,
+    }),
+    64,
+  ),
+});
+
+/** How far the draining of a server is. */
+const drainState = object({
+  server: serverId,
+  address,
+  state: serverState,
+  draining: boolean,
+  /** Replicas on it, and those of them whose chunks have too few good copies elsewhere. */
+  chunks: count,
+  waiting: count,
+  waitingBytes: size,
+  /** Chunks on it that still take appends. */
+  open: count,
+  /** It may be stopped for good. */
+  safe: boolean,
+  /** Why it does not come to an end, for people; '' when nothing stands in the way. */
+  obstacle: text(500),
+});
+
 /** Operators' tools → master. */
 export const ADMIN_TO_MASTER = {
   fileInfo: message(
@@ -402,6 +442,121 @@ export const ADMIN_TO_MASTER = {
         }),
       ),
     }),
+  ),
+  /** Operators only (role admin), as all that follow and change something. `server`: an id, the unique beginning of one, or an address. */
+  setDraining: message(102, object({ server: text(300), draining: boolean }), drainState),
+  drainStatus: message(103, object({ server: text(300) }), drainState),
+
+  listTrash: message(
+    104,
+    object({ after: optional(object({ dueMs: count, inode })), limit: integer(1, LIMITS.trashPageMax) }),
+    object({
+      items: list(object({ inode, path, sizeBytes: size, deletedMs: real(0), dueMs: count }), LIMITS.trashPageMax),
+      end: boolean,
+    }),
+  ),
+  /** Gives a file of the trash a name, which must be free. */
+  restoreTrash: message(105, object({ inode, to: where }), object({ attributes }), { unsafe: true }),
+  /** Makes files of the trash due now. Those that are not in it (any more) are not counted. */
+  purgeTrash: message(106, object({ inodes: list(inode, LIMITS.trashPageMax) }), object({ purged: count })),
+
+  /** Copies wanted: of a file's chunks, old and new, or of what will be made in a directory. The open chunk of a file is sealed. */
+  setReplication: message(
+    107,
+    object({ where, goal: integer(1, LIMITS.replicasMax) }),
+    object({
+      attributes,
+      /** Chunks whose goal changed. */
+      changed: count,
+      /** Chunks that keep a higher goal, because another file has them too. */
+      shared: count,
+    }),
+  ),
+  safemode: message(
+    108,
+    object({ action: oneOf('get', 'enter', 'leave') }),
+    object({ on: boolean, reason: text(500), byOperator: boolean }),
+  ),
+
+  /** Contradictions between the rows of the metadata. `exact`: nothing changed meanwhile; otherwise what several passes found alike. */
+  checkMetadata: message(109, none, object({ problems: list(text(1000), 500), exact: boolean })),
+  /** Files below a directory (or one file), a page at a time, with what is wrong with their chunks. `repair` has them healed. */
+  checkFiles: message(
+    110,
+    object({
+      under: inode,
+      /** `next` of the page before. */
+      after: optional(object({ key: bytes(300), extent: count })),
+      limit: integer(1, LIMITS.checkPageMax),
+      repair: boolean,
+    }),
+    object({
+      files: count,
+      findings: list(
+        object({
+          inode,
+          /** '' for the file that was asked about. */
+          path: text(65_536),
+          fromByte: size,
+          /** 0: the end of the file is not known. */
+          lengthBytes: size,
+          finding,
+        }),
+        LIMITS.checkPageMax,
+      ),
+      next: optional(object({ key: bytes(300), extent: count })),
+    }),
+  ),
+  /** All chunks of the cluster, a page at a time. */
+  checkChunks: message(
+    111,
+    object({ after: size, limit: integer(1, LIMITS.checkPageMax), repair: boolean }),
+    object({ chunks: count, findings: list(finding, LIMITS.checkPageMax), next: optional(size) }),
+  ),
+  /** Replicas of chunks that the metadata does not know. `repair` deletes those that are certainly of deleted chunks. */
+  checkOrphans: message(
+    112,
+    object({ repair: boolean }),
+    object({
+      orphans: list(object({ server: serverId, address, handle, version }), 1000),
+      total: count,
+      /** On their way to be deleted. */
+      deleting: count,
+    }),
+  ),
+  /** The end of a file that cannot be decided by itself (DESIGN 4, rule 8): what there is, and with `accept` sealed at the longest of it. */
+  recoverFile: message(
+    113,
+    object({ where, accept: boolean }),
+    object({
+      attributes,
+      /** Absent: the file has no open chunk. */
+      tail: optional(
+        object({
+          handle,
+          version,
+          /** Offset in the file of the chunk's first byte. */
+          base: size,
+          /** Committed bytes of the chunk that the master knows of. */
+          recordedBytes: size,
+          /** It cannot be sealed without an operator's word. */
+          stuck: boolean,
+          /** What accepting would seal it at; absent when no member answers. */
+          acceptBytes: optional(size),
+          members: list(
+            object({
+              server: serverId,
+              address,
+              state: oneOf('good', 'suspect', 'none', 'unreachable'),
+              lengthBytes: size,
+            }),
+            LIMITS.replicasMax,
+          ),
+        }),
+      ),
+      sealed: boolean,
+    }),
+    { unsafe: true },
   ),
 } as const;
 

@@ -4,8 +4,9 @@ import type { FileSystemClient, Where } from '../../client/types.js';
 import type { Platform } from '../../lib/platform.js';
 import { GfsError } from '../../protocol/errors.js';
 import type { InodeId } from '../../protocol/ids.js';
+import type { MasterKind, Reply, Request } from '../../protocol/messages.js';
 import { buildPlatform } from '../build-platform.js';
-import { connectClient } from '../connect.js';
+import { type AskMaster, connectClient, withMaster } from '../connect.js';
 import { usageError } from '../exit.js';
 import { defaultDataDirectory, rememberedMaster } from '../local-cluster.js';
 import { type CommonOptions, DEFAULT_MASTER } from '../options.js';
@@ -38,6 +39,21 @@ export function optionsOf<T extends SessionOptions>(command: Command): T {
 
 export function platformOf(options: SessionOptions): Platform {
   return buildPlatform(options, 'gfs');
+}
+
+/** Runs `work` with an operator's connection to the master that the options name. */
+export function asOperator<T>(options: SessionOptions, work: (ask: AskMaster) => Promise<T>): Promise<T> {
+  return withMaster(platformOf(options), { master: options.master!, secret: options.secretFile?.content }, work);
+}
+
+/** One operator's call. Rejects with UNREACHABLE naming the master. */
+export function askMaster<K extends MasterKind>(
+  options: SessionOptions,
+  kind: K,
+  request: Request<K>,
+  timeoutMs?: number,
+): Promise<Reply<K>> {
+  return asOperator(options, ask => ask(kind, request, timeoutMs));
 }
 
 /** Runs `work` with a client of the cluster and closes it. */

@@ -1,0 +1,196 @@
+// gfs fsck: names, extents, chunks and replicas against one another, with the bytes of files that cannot be read. It ends with 1 when
+// something is wrong, also when it was handed to healing.
+import type { Command } from 'commander';
+import { handleName, type InodeId, ROOT_INODE } from '../../protocol/ids.js';
+import { LIMITS } from '../../protocol/limits.js';
+import type { Reply } from '../../protocol/messages.js';
+import type { AskMaster } from '../connect.js';
+import { EXIT } from '../exit.js';
+import { about, asOperator, optionsOf, placeOf, print, printJson, type SessionOptions, withClient } from './session.js';
+
+type FileFinding = Reply<'checkFiles'>['findings'][number];
+type Finding = FileFinding['finding'];
+
+interface Result {
+  metadata: Reply<'checkMetadata'> | undefined;
+  files: number;
+  fileFindings: FileFinding[];
+  chunks: number;
+  chunkFindings: Finding[];
+  orphans: Reply<'checkOrphans'> | undefined;
+  safemode: Reply<'safemode'>;
+}
+
+/** Reading all metadata of a large cluster takes a while. */
+const METADATA_MS_MAX = 600_000;
+
+export function addCheckCommand(program: Command): void {
+  program
+    .command('fsck')
+    .description('check names, extents, chunks and replicas against one another; say which bytes cannot be read')
+    .argument('[PATH]', 'only files here; without it all that the cluster has', '/')
+    .option('--repair', 'have what can be healed healed at once, and delete replicas of deleted chunks')
+    .addHelpText(
+      'after',
+      `
+Without --repair nothing is changed. With it missing, stale and corrupt copies are queued for healing before anything else; run gfs fsck again
+to see the outcome. A copy is never deleted unless enough good ones stand, and bytes without any good copy stay as they are.
+Ends with 0 when all is well, 1 when something is wrong.
+
+Examples:
+  gfs fsck
+  gfs fsck /logs --json
+  gfs fsck --repair`,
+    )
+    .action((path, _, command) => check(path, optionsOf(command)));
+}
+
+async function check(path: string, options: SessionOptions & { repair?: boolean }): Promise<void> {
+  const where = placeOf(path);
+  const under = await withClient(options, client =>
+    about(path, async () => (await client.lookup(where, { follow: true })).inode as InodeId),
+  );
+  const repair = options.repair === true;
+  const result = await asOperator(options, ask => checkAll(ask, { under, repair, prefix: where.path }));
+  const isWell = countProblems(result) === 0;
+  if (options.json) printJson(jsonResult(result, { path, repair, isWell }));
+  else show(result, { repair, isWell });
+  if (!isWell) process.exitCode = EXIT.failed;
+}
+
+interface Job {
+  under: InodeId;
+  repair: boolean;
+  /** Path of `under`, without a leading slash. */
+  prefix: string;
+}
+
+async function checkAll(ask: AskMaster, job: Job): Promise<Result> {
+  const isAll = job.under === ROOT_INODE;
+  const { repair } = job;
+  const safemode = await ask('safemode', { action: 'get' });
+  const metadata = isAll ? await ask('checkMetadata', {}, METADATA_MS_MAX) : undefined;
+  const files = await checkFiles(ask, job);
+  const chunks = isAll ? await checkChunks(ask, job) : { chunks: 0, chunkFindings: [] };
+  const orphans = isAll ? await ask('checkOrphans', { repair }) : undefined;
+  return { safemode, metadata, ...files, ...chunks, orphans };
+}
+
+async function checkFiles(
+  ask: AskMaster,
+  { under, repair, prefix }: Job,
+): Promise<Pick<Result, 'files' | 'fileFindings'>> {
+  const result = { files: 0, fileFindings: [] as FileFinding[] };
+  for (let after: Reply<'checkFiles'>['next']; ; ) {
+    const request = { under, ...(after ? { after } : {}), limit: LIMITS.checkPageMax, repair };
+    const page: Reply<'checkFiles'> = await ask('checkFiles', request);
+    result.files += page.files;
+    for (const finding of page.findings) result.fileFindings.push({ ...finding, path: finding.path || prefix });
+    if (!page.next) return result;
+    after = page.next;
+  }
+}
+
+async function checkChunks(ask: AskMaster, { repair }: Job): Promise<Pick<Result, 'chunks' | 'chunkFindings'>> {
+  const result = { chunks: 0, chunkFindings: [] as Finding[] };
+  for (let after: number | undefined = 0; after !== undefined; ) {
+    const page: Reply<'checkChunks'> = await ask('checkChunks', { after, limit: LIMITS.checkPageMax, repair });
+    result.chunks += page.chunks;
+    result.chunkFindings.push(...page.findings);
+    after = page.next;
+  }
+  return result;
+}
+
+function countProblems({ metadata, fileFindings, chunkFindings, orphans }: Result): number {
+  return (metadata?.problems.length ?? 0) + fileFindings.length + chunkFindings.length + (orphans?.total ?? 0);
+}
+
+/** Chunks that no file of the tree named: those of the trash. */
+function unnamed({ fileFindings, chunkFindings }: Result): Finding[] {
+  const named = new Set(fileFindings.map(({ finding }) => finding.handle));
+  return chunkFindings.filter(({ handle }) => !named.has(handle));
+}
+
+function show(result: Result, { repair, isWell }: { repair: boolean; isWell: boolean }): void {
+  const { metadata, files, fileFindings, chunks, orphans, safemode } = result;
+  if (safemode.on) print(`in safe mode (${safemode.reason}): not all servers may have said what they hold`);
+  for (const problem of metadata?.problems ?? []) print(`metadata: ${problem}`);
+  if (metadata && !metadata.exact && metadata.problems.length > 0)
+    print('metadata: it changed while it was read; what stands above was seen several times');
+  for (const { path, fromByte, lengthBytes, finding } of fileFindings) {
+    if (finding.problems.includes('unreadable')) print(`/${path}: ${showRange(fromByte, lengthBytes)} cannot be read`);
+    print(`/${path}: ${showFinding(finding)}`);
+  }
+  for (const finding of unnamed(result)) print(`in the trash: ${showFinding(finding)}`);
+  for (const { server, address, handle, version } of orphans?.orphans ?? [])
+    print(`chunkserver ${server} (${address}): unknown replica ${handleName(handle)}, version ${version}`);
+  const scope = metadata ? `${files} files, ${chunks} chunks` : `${files} files`;
+  if (isWell) print(`${scope}: all is well`);
+  else print(`${scope}: ${countAffected(result)}${repair ? '; what can be healed is queued for healing' : ''}`);
+}
+
+function countAffected(result: Result): string {
+  const { metadata, fileFindings, orphans } = result;
+  const files = new Set(fileFindings.map(({ inode }) => inode)).size;
+  const unreadable = new Set(
+    fileFindings.filter(({ finding }) => finding.problems.includes('unreadable')).map(({ inode }) => inode),
+  ).size;
+  const chunks = new Set(
+    [...fileFindings.map(({ finding }) => finding), ...unnamed(result)].map(({ handle }) => handle),
+  );
+  const parts = [`${chunks.size} chunks of ${files} files are not as they should be`];
+  parts.push(`${unreadable} files have bytes that cannot be read`);
+  if (metadata && metadata.problems.length > 0)
+    parts.push(`${metadata.problems.length} contradictions in the metadata`);
+  if (orphans && orphans.total > 0) parts.push(`${orphans.total} unknown replicas`);
+  return parts.join(', ');
+}
+
+function showRange(fromByte: number, lengthBytes: number): string {
+  return lengthBytes === 0 ? `what follows byte ${fromByte}` : `bytes ${fromByte} to ${fromByte + lengthBytes - 1}`;
+}
+
+function showFinding({ handle, state, goal, good, problems, replicas }: Finding): string {
+  const bad = replicas.filter(replica => replica.state !== 'current');
+  const where = bad.map(replica => `${replica.state} on ${replica.address || replica.server}`).join(', ');
+  const list = problems.filter(problem => problem !== 'unreadable').join(', ');
+  return `chunk ${handleName(handle)} (${state}): ${good} of ${goal} copies good${list ? `, ${list}` : ''}${where ? ` (${where})` : ''}`;
+}
+
+function jsonResult(result: Result, { path, repair, isWell }: { path: string; repair: boolean; isWell: boolean }) {
+  const { metadata, files, fileFindings, chunks, orphans, safemode } = result;
+  const isUnreadable = ({ finding }: FileFinding): boolean => finding.problems.includes('unreadable');
+  return {
+    path,
+    clean: isWell,
+    repair,
+    safemode: safemode.on,
+    files,
+    chunks,
+    metadata: metadata ?? { problems: [], exact: false },
+    unreadable: fileFindings
+      .filter(isUnreadable)
+      .map(finding => ({ path: `/${finding.path}`, from: finding.fromByte, length: finding.lengthBytes })),
+    problems: [
+      ...fileFindings.map(found => ({
+        path: `/${found.path}`,
+        from: found.fromByte,
+        length: found.lengthBytes,
+        ...jsonFinding(found.finding),
+      })),
+      ...unnamed(result).map(jsonFinding),
+    ],
+    orphans: (orphans?.orphans ?? []).map(orphan => ({ ...orphan, handle: handleName(orphan.handle) })),
+    deleting: orphans?.deleting ?? 0,
+  };
+}
+
+function jsonFinding({ handle, state, version, lengthBytes, goal, good, problems, replicas }: Finding) {
+  return {
+    handle: handleName(handle),
+    ...{ state, version, goal, good, problems },
+    chunkLength: lengthBytes,
+    replicas: replicas.map(({ lengthBytes: length, ...replica }) => ({ ...replica, length })),
+  };
+}

@@ -1,0 +1,191 @@
+// Checks the whole cluster, or a part of its tree, in pages: the metadata with itself, chunks with their replicas, servers with the metadata. It
+// changes nothing; what is asked to be repaired is handed to healing and garbage, which know what is safe.
+import { GfsError } from '../protocol/errors.js';
+import { type ChunkHandle, HOLE, type InodeId } from '../protocol/ids.js';
+import type { Reply, Request } from '../protocol/messages.js';
+import type { Rooms } from './api-context.js';
+import { findInconsistencies } from './check.js';
+import { type Finding, findProblems } from './chunk-health.js';
+import { chunksAfter, findChunk, tailOf } from './chunks.js';
+import { listExtents } from './file-extents.js';
+import { findInode, getDirectory, getInode } from './inodes.js';
+import { parseEntryKey, rangeOf, successor } from './keys.js';
+import { ENTRY, type InodeRecord } from './records.js';
+import { isWithin, pathOf } from './resolve.js';
+
+type FilesPage = Reply<'checkFiles'>;
+type FileFinding = FilesPage['findings'][number];
+
+/** Passes over the metadata while it changes. */
+const PASSES_MAX = 4;
+const PROBLEMS_MAX = 500;
+const PROBLEM_LENGTH_MAX = 1_000;
+/** Extents looked at in one page. */
+const EXTENTS_PER_PAGE = 8_192;
+const CHUNKS_PER_PAGE = 2_048;
+/** Rows of directory entries read at once. */
+const ENTRIES_PER_SCAN = 512;
+/** Of a path that is longer, the end is shown. */
+const PATH_LENGTH_MAX = 2_000;
+
+/** Contradictions in the metadata: exactly, when nothing changes while it is read; else what several passes found in the same words. */
+export async function checkMetadata({ context }: Rooms): Promise<Reply<'checkMetadata'>> {
+  const { store } = context;
+  let problems: string[] | undefined;
+  for (let pass = 0; pass < PASSES_MAX; pass++) {
+    const before = store.counters;
+    const found = await findInconsistencies(store, PROBLEMS_MAX);
+    const after = store.counters;
+    const isQuiet = before.ops + before.pendingOps === after.ops + after.pendingOps;
+    const earlier = problems;
+    problems = isQuiet || !earlier ? found : found.filter(problem => earlier.includes(problem));
+    if (isQuiet || problems.length === 0) return { problems: problems.map(clip), exact: isQuiet };
+  }
+  return { problems: problems!.map(clip), exact: false };
+}
+
+/** A page of the chunks with handles above `after`. Throws SAFE_MODE (repair). */
+export async function checkChunks(
+  rooms: Rooms,
+  { after, limit, repair }: Request<'checkChunks'>,
+): Promise<Reply<'checkChunks'>> {
+  const { context } = rooms;
+  const page = await chunksAfter(context.store, after as ChunkHandle | 0, CHUNKS_PER_PAGE);
+  const findings: Finding[] = [];
+  let chunks = 0;
+  let last = after;
+  for (const chunk of page) {
+    if (findings.length >= limit) break;
+    chunks++;
+    last = chunk.handle;
+    const finding = findProblems(context, chunk);
+    if (!finding) continue;
+    findings.push(finding);
+    if (repair) repairChunk(rooms, chunk.handle);
+  }
+  const isEnd = chunks === page.length && page.length < CHUNKS_PER_PAGE;
+  return { chunks, findings, ...(isEnd ? {} : { next: last }) };
+}
+
+/** A page of the files below `under`, or `under` itself when it is a file. Throws STALE, SAFE_MODE (repair). */
+export async function checkFiles(rooms: Rooms, request: Request<'checkFiles'>): Promise<FilesPage> {
+  const { store } = rooms.context;
+  const page = new FilePage(rooms, request);
+  const root = getInode(store, request.under);
+  if (root.type !== 'directory') {
+    const extent = page.look(root, '', request.after?.extent ?? 0);
+    return page.answer(extent === undefined ? undefined : { key: Buffer.alloc(0), extent });
+  }
+  const isBelow = memo((parent: InodeId) => isWithin(store, getDirectory(store, parent), root.inode));
+  const { gte, lt } = rangeOf('entry');
+  const rows = await store.scan({ gte: request.after?.key ?? gte, lt, limit: ENTRIES_PER_SCAN });
+  let fromExtent = request.after?.extent ?? 0;
+  for (const [key, value] of rows) {
+    if (page.isFull) return page.answer({ key, extent: fromExtent });
+    const entry = parseEntryKey(key);
+    const { inode } = ENTRY.decode(key, value);
+    const file = findInode(store, inode);
+    // Removed since the scan, or its directory.
+    const isThere = file?.type === 'file' && findInode(store, entry.parent) !== undefined;
+    const extent = isThere && isBelow(entry.parent) ? page.look(file, pathOf(store, entry), fromExtent) : undefined;
+    if (extent !== undefined) return page.answer({ key, extent });
+    fromExtent = 0;
+  }
+  const last = rows[rows.length - 1];
+  return page.answer(rows.length < ENTRIES_PER_SCAN || !last ? undefined : { key: successor(last[0]), extent: 0 });
+}
+
+/** Replicas that no chunk of the metadata explains. Throws SAFE_MODE (repair). */
+export function checkOrphans({ context, garbage }: Rooms, { repair }: Request<'checkOrphans'>): Reply<'checkOrphans'> {
+  if (repair) refuseInSafeMode(context);
+  const unclear = garbage.unclearReplicas();
+  const orphans = unclear.slice(0, 1_000).map(({ server, handle, version }) => ({
+    ...{ server, handle, version },
+    address: context.servers.get(server)?.address ?? '',
+  }));
+  if (repair) garbage.deleteUnclear();
+  return { orphans, total: unclear.length, deleting: garbage.deletionCount };
+}
+
+/** What one call looked at and found, within its bounds. */
+class FilePage {
+  private readonly findings: FileFinding[] = [];
+  private files = 0;
+  private extentsLeft = EXTENTS_PER_PAGE;
+
+  constructor(
+    private readonly rooms: Rooms,
+    private readonly request: Pick<Request<'checkFiles'>, 'limit' | 'repair'>,
+  ) {
+    if (request.repair) refuseInSafeMode(rooms.context);
+  }
+
+  get isFull(): boolean {
+    return this.extentsLeft <= 0 || this.findings.length >= this.request.limit;
+  }
+
+  /** Looks at a file from an extent on. Returns the extent to go on from when the page is full before its end. */
+  look(file: InodeRecord, path: string, fromExtent: number): number | undefined {
+    const { store } = this.rooms.context;
+    if (fromExtent === 0) this.files++;
+    let index = fromExtent;
+    while (index < file.extentCount) {
+      if (this.isFull) return index;
+      // In pieces: a damaged file fills the page soon, a good one of many extents does not.
+      const piece = Math.min(128, this.request.limit - this.findings.length, this.extentsLeft);
+      for (const extent of listExtents(store, file, index, piece)) {
+        if (extent.handle !== HOLE) this.judge({ inode: file.inode, path, fromByte: extent.fileOffset, ...extent });
+        index++;
+      }
+      this.extentsLeft -= piece;
+    }
+    const tail = tailOf(store, file);
+    this.extentsLeft--;
+    if (!tail) return undefined;
+    if (this.findings.length >= this.request.limit) return index;
+    const { handle, lengthBytes } = tail;
+    this.judge({ inode: file.inode, path, fromByte: file.sealedBytes, lengthBytes, handle });
+    return undefined;
+  }
+
+  answer(next: FilesPage['next']): FilesPage {
+    const { files, findings } = this;
+    return { files, findings, ...(next ? { next } : {}) };
+  }
+
+  private judge(piece: Omit<FileFinding, 'finding'> & { handle: ChunkHandle }): void {
+    const { context } = this.rooms;
+    const chunk = findChunk(context.store, piece.handle);
+    const finding = chunk && findProblems(context, chunk);
+    if (!finding) return;
+    const { inode, path, fromByte, lengthBytes, handle } = piece;
+    this.findings.push({ inode, path: clipPath(path), fromByte, lengthBytes, finding });
+    if (this.request.repair) repairChunk(this.rooms, handle);
+  }
+}
+
+/** Healing looks at it at once, instead of when its sweep comes by. */
+function repairChunk({ context, healing }: Rooms, handle: ChunkHandle): void {
+  refuseInSafeMode(context);
+  healing.consider(handle);
+}
+
+function refuseInSafeMode({ safeMode }: Rooms['context']): void {
+  if (safeMode.isOn) throw new GfsError('SAFE_MODE', `nothing is repaired in safe mode: ${safeMode.reason}`);
+}
+
+function clip(problem: string): string {
+  return problem.slice(0, PROBLEM_LENGTH_MAX);
+}
+
+export function clipPath(path: string): string {
+  return path.length <= PATH_LENGTH_MAX ? path : `…${path.slice(-PATH_LENGTH_MAX)}`;
+}
+
+function memo<T, R>(compute: (value: T) => R): (value: T) => R {
+  const known = new Map<T, R>();
+  return value => {
+    if (!known.has(value)) known.set(value, compute(value));
+    return known.get(value)!;
+  };
+}
