@@ -127,8 +127,12 @@ export class Healing {
   private watchDraining(): void {
     const { servers, locations } = this.context;
     const now = new Set(servers.all().flatMap(({ id, draining }) => (draining ? [id] : [])));
-    for (const server of now)
-      if (!this.draining.has(server)) for (const handle of locations.handlesOf(server)) this.consider(handle);
+    for (const server of now) {
+      if (this.draining.has(server)) continue;
+      // Its open chunks need not have been reported: the sweep finds them.
+      this.sweepAtMs = 0;
+      for (const handle of locations.handlesOf(server)) this.consider(handle);
+    }
     this.draining = now;
   }
 

@@ -1,0 +1,361 @@
+// Healing, recovery, draining, balancing, hot chunks, space: what the master orders and in which order, with servers that only count orders.
+import test, { type ExecutionContext } from 'ava';
+import { findChunk } from '../../src/master/chunks.js';
+import { CopyLimits } from '../../src/master/copy-limits.js';
+import type { ChunkHandle, ServerId } from '../../src/protocol/ids.js';
+import { ROOT_INODE } from '../../src/protocol/ids.js';
+import { FakeCluster } from './fake-cluster.js';
+import type { FakeServer } from './fake-servers.js';
+import { ManualClock } from './manual-clock.js';
+
+const LENGTH = 50;
+
+/** A file with one sealed chunk. */
+async function sealed(cluster: FakeCluster, name: string): Promise<{ handle: ChunkHandle; chain: FakeServer[] }> {
+  const target = await cluster.target(await cluster.createFile(name));
+  const chain = cluster.chainOf(target);
+  for (const server of chain) server.hold(target.handle, LENGTH);
+  await cluster.ask('complain', { handle: target.handle, version: 1 });
+  await cluster.clock.advance(100);
+  return { handle: target.handle, chain };
+}
+
+async function sealedMany(cluster: FakeCluster, count: number): Promise<Array<Awaited<ReturnType<typeof sealed>>>> {
+  const files = [];
+  for (let i = 0; i < count; i++) files.push(await sealed(cluster, `f${i}`));
+  return files;
+}
+
+async function stateOf(cluster: FakeCluster, server: FakeServer): Promise<{ state: string; reason: string }> {
+  const { servers } = await cluster.ask('report', {});
+  const { state, reason } = servers.find(({ id }) => id === server.id)!;
+  return { state, reason };
+}
+
+const holders = (cluster: FakeCluster, handle: ChunkHandle): FakeServer[] =>
+  cluster.servers.filter(server => server.chunks.has(handle));
+
+/** Makes copies wait until released; notes the most at once, in all and at each target. */
+function holdCopies(t: ExecutionContext, cluster: FakeCluster) {
+  const held: Array<() => void> = [];
+  const most = { all: 0, target: 0 };
+  const order: ChunkHandle[] = [];
+  const running = new Map<string, number>();
+  for (const server of cluster.servers)
+    server.before = (kind, body) => {
+      if (kind !== 'copyChunk') return undefined;
+      order.push(body.handle as ChunkHandle);
+      running.set(server.id, (running.get(server.id) ?? 0) + 1);
+      return new Promise<void>(resolve => {
+        held.push(() => {
+          running.set(server.id, running.get(server.id)! - 1);
+          resolve();
+        });
+        most.all = Math.max(most.all, held.length);
+        most.target = Math.max(most.target, running.get(server.id)!);
+      });
+    };
+  const release = (): void => {
+    for (const next of held.splice(0)) next();
+  };
+  t.teardown(release);
+  return { most, order, release, held };
+}
+
+test('a server that is back recovers until its replicas are current, gets no new chunks before, and is up then (document 000)', async t => {
+  const cluster = await FakeCluster.start(t, { servers: 4 });
+  const { handle, chain } = await sealed(cluster, 'f');
+  const late = chain[1]!;
+  late.chunks.set(handle, { version: 1, lengthBytes: 20, state: 'open', suspect: false });
+  late.epoch = 2;
+  const copies = holdCopies(t, cluster);
+
+  await cluster.register(late);
+  await cluster.clock.advance(2_000);
+  t.like(await stateOf(cluster, late), { state: 'recovering', reason: '1 of its replicas are behind' });
+  for (let i = 0; i < 5; i++) {
+    const target = await cluster.target(await cluster.createFile(`new${i}`));
+    t.false(target.chain.some(({ server }) => server === late.id));
+  }
+  copies.release();
+  await cluster.clock.advance(2_000);
+
+  t.like(await stateOf(cluster, late), { state: 'up', reason: '' });
+  t.is((await cluster.ask('report', {})).healing?.copiedBytes, LENGTH - 20);
+});
+
+test('where appends would be refused otherwise, a recovering server takes new chunks', async t => {
+  const cluster = await FakeCluster.start(t);
+  const { handle, chain } = await sealed(cluster, 'f');
+  const late = chain[1]!;
+  late.chunks.set(handle, { version: 1, lengthBytes: 20, state: 'open', suspect: false });
+  late.epoch = 2;
+  holdCopies(t, cluster);
+  await cluster.register(late);
+  chain[0]!.isReachable = false;
+  await cluster.clock.advance(12_000);
+
+  const target = await cluster.target(await cluster.createFile('new'));
+
+  t.true(target.chain.some(({ server }) => server === late.id));
+});
+
+test('a server all of whose disks failed is down at once, says so, and its chunks are copied elsewhere', async t => {
+  const cluster = await FakeCluster.start(t, { servers: 4 });
+  const { handle, chain } = await sealed(cluster, 'f');
+  const broken = chain[0]!;
+  const space = { capacityBytes: 0, usedBytes: 0, freeBytes: 0, chunks: 1 };
+  Object.defineProperty(broken, 'space', { value: space });
+  cluster.stopBeats();
+
+  await cluster.beat(broken, { failedDisks: [{ path: '/disk1', error: 'EIO' }] });
+
+  const { state, reason } = await stateOf(cluster, broken);
+  t.is(state, 'down');
+  t.regex(reason, /all its disks failed; disk \/disk1 failed: EIO/);
+  await cluster.clock.advance(2_000);
+  t.is(holders(cluster, handle).length, 4);
+});
+
+test('a server of another cluster is shown as down with the reason', async t => {
+  const cluster = await FakeCluster.start(t);
+  const server = 'f'.repeat(16) as ServerId;
+  const space = cluster.servers[0]!.space;
+  const request = { server, epoch: 1, clusterId: 'another', address: 'x:1', location: '', space };
+
+  await t.throwsAsync(cluster.ask('register', request));
+
+  const { servers } = await cluster.ask('report', {});
+  const shown = servers.find(({ id }) => id === server);
+  t.is(shown?.state, 'down');
+  t.regex(shown!.reason, /holds data of cluster another/);
+});
+
+test('§4.3 chunks with the fewest good copies come first, then those that block a client', async t => {
+  const cluster = await FakeCluster.start(t, { servers: 5, settings: { copiesMax: 1 } });
+  const files = await sealedMany(cluster, 4);
+  const copies = holdCopies(t, cluster);
+  // The slot is taken, so that the others wait and can be put in order.
+  const corrupt = (file: (typeof files)[number], count: number): Promise<unknown> =>
+    Promise.all(
+      file.chain.slice(0, count).map(server => {
+        const report = { handle: file.handle, version: 2, lengthBytes: LENGTH, state: 'sealed' as const };
+        return cluster.beat(server, { changed: [{ ...report, suspect: false, corrupt: true }] });
+      }),
+    );
+  await corrupt(files[0]!, 1);
+  await cluster.clock.advance(1_000);
+  t.deepEqual(copies.order, [files[0]!.handle]);
+  await corrupt(files[1]!, 1);
+  await corrupt(files[2]!, 1);
+  await corrupt(files[3]!, 2);
+  cluster.master.rooms.context.blocked.note(files[2]!.handle);
+  for (let i = 0; i < 10; i++) {
+    await cluster.clock.advance(1_000);
+    copies.release();
+  }
+
+  const first = [...new Set(copies.order)];
+  t.deepEqual(
+    first,
+    [0, 3, 2, 1].map(i => files[i]!.handle),
+  );
+});
+
+test('copies at once are bounded, in all and at each server, and copying goes on until all is well', async t => {
+  const cluster = await FakeCluster.start(t, {
+    servers: 5,
+    settings: { rereplicateAfter: 1_000, copiesMax: 3, copiesPerServer: 2 },
+  });
+  const files = await sealedMany(cluster, 20);
+  const copies = holdCopies(t, cluster);
+  cluster.servers[0]!.isReachable = false;
+  for (let i = 0; i < 40; i++) {
+    await cluster.clock.advance(1_000);
+    copies.release();
+  }
+
+  t.is(copies.most.all, 3);
+  t.true(copies.most.target <= 2);
+  const live = cluster.servers.slice(1);
+  for (const { handle } of files) t.is(live.filter(server => server.chunks.has(handle)).length, 3);
+});
+
+test('copies of the whole cluster keep to the rate in bytes per second', async t => {
+  const cluster = await FakeCluster.start(t, {
+    servers: 4,
+    settings: { rereplicateAfter: 500, copyRate: 100, balanceThreshold: 0 },
+  });
+  await sealedMany(cluster, 20);
+  cluster.servers[0]!.isReachable = false;
+  await cluster.clock.advance(12_000);
+  const before = cluster.master.rooms.healing.copiedBytes;
+
+  await cluster.clock.advance(4_000);
+
+  const copied = cluster.master.rooms.healing.copiedBytes - before;
+  t.true(copied > 0);
+  t.true(copied <= 4 * 100 + LENGTH, `${copied} bytes in 4 s`);
+});
+
+test('the limits of copying: places are given back, and a copy begins when those before it are paid for', async t => {
+  const clock = new ManualClock();
+  const limits = new CopyLimits(clock, { copiesMax: 2, copiesPerServer: 1, bytesPerSecond: 1000 });
+  const [a, b, c] = ['a', 'b', 'c'] as ServerId[];
+  const leave = limits.enter([a!, b!], 500);
+  t.truthy(leave);
+  t.true(limits.isFull);
+  await clock.advance(500);
+  t.is(limits.enter([a!, c!], 1), undefined);
+  t.truthy(limits.enter([c!], 0));
+  t.true(limits.isFull);
+
+  leave!();
+
+  t.false(limits.isFull);
+  t.is(limits.copiesAt(a!), 0);
+});
+
+test('a server that is back in time cancels the copies that have not begun', async t => {
+  const cluster = await FakeCluster.start(t, { servers: 4, settings: { rereplicateAfter: 2_000, copiesMax: 1 } });
+  const files = await sealedMany(cluster, 12);
+  const copies = holdCopies(t, cluster);
+  const away = cluster.servers[0]!;
+  away.isReachable = false;
+  await cluster.clock.advance(15_000);
+  t.is(copies.order.length, 1);
+
+  away.isReachable = true;
+  await cluster.clock.advance(2_000);
+  copies.release();
+  await cluster.clock.advance(10_000);
+
+  t.is(copies.order.length, 1);
+  for (const { handle } of files) t.is(holders(cluster, handle).length, 3);
+});
+
+test('a draining server is emptied, its chunks stay readable throughout, and it gets no new ones', async t => {
+  const cluster = await FakeCluster.start(t, { servers: 5 });
+  const files = await sealedMany(cluster, 10);
+  const open = await cluster.target(await cluster.createFile('open'));
+  for (const server of cluster.chainOf(open)) server.hold(open.handle, LENGTH);
+  const leaving = cluster.chainOf(open)[0]!;
+  let fewest = 3;
+  for (const server of cluster.servers)
+    server.before = kind => {
+      if (kind === 'deleteChunk')
+        for (const { handle } of files) fewest = Math.min(fewest, holders(cluster, handle).length);
+    };
+
+  cluster.master.rooms.context.servers.get(leaving.id)!.draining = true;
+  await cluster.clock.advance(20_000);
+
+  t.deepEqual([...leaving.chunks], []);
+  t.is(fewest, 3);
+  for (const { handle } of files) t.is(holders(cluster, handle).length, 3);
+  t.is(findChunk(cluster.master.rooms.context.store, open.handle)?.state, 'sealed');
+  t.is(holders(cluster, open.handle).length, 3);
+});
+
+test('chunks move from a full server to an empty one, gently, until they are about as full', async t => {
+  const cluster = await FakeCluster.start(t, { servers: 4, settings: { balanceCopiesMax: 1, balanceRate: 1_024 } });
+  const empty = cluster.servers[3]!;
+  empty.isReachable = false;
+  await cluster.clock.advance(12_000);
+  const files = await sealedMany(cluster, 30);
+  // What is moved counts for more in the heartbeats, so that few chunks make a server full.
+  for (const server of cluster.servers)
+    Object.defineProperty(server, 'space', {
+      get: () => {
+        const usedBytes = server.chunks.size * LENGTH * 10_000;
+        return { capacityBytes: 2e7, usedBytes, freeBytes: 2e7 - usedBytes, chunks: server.chunks.size };
+      },
+    });
+  const copies = holdCopies(t, cluster);
+  empty.isReachable = true;
+  for (let i = 0; i < 150; i++) {
+    await cluster.clock.advance(1_000);
+    copies.release();
+  }
+
+  t.is(copies.most.all, 1);
+  const counts = cluster.servers.map(server => files.filter(({ handle }) => server.chunks.has(handle)).length);
+  t.true(Math.max(...counts) - Math.min(...counts) <= 6, counts.join(' '));
+  for (const { handle } of files) t.is(holders(cluster, handle).length, 3);
+  t.true(copies.order.length < 40, 'no chunk goes back and forth');
+});
+
+test('a chunk that is read much gets more replicas, bounded, and gives them up when it cools (document 001)', async t => {
+  const cluster = await FakeCluster.start(t, { servers: 6, settings: { hotReads: 100, hotReplicas: 5 } });
+  const { handle, chain } = await sealed(cluster, 'f');
+  for (let i = 0; i < 15; i++) {
+    for (const server of chain) await cluster.beat(server, { reads: [{ handle, reads: 400 }] });
+    await cluster.clock.advance(1_000);
+  }
+
+  t.is(holders(cluster, handle).length, 5);
+  t.is((await cluster.ask('report', {})).healing?.hotChunks, 1);
+  await cluster.clock.advance(120_000);
+
+  t.is(holders(cluster, handle).length, 3);
+});
+
+test('when all copies of a chunk are bad nothing is deleted', async t => {
+  const cluster = await FakeCluster.start(t, { servers: 4 });
+  const { handle, chain } = await sealed(cluster, 'f');
+  for (const server of chain) {
+    const report = { handle, version: 2, lengthBytes: LENGTH, state: 'sealed' as const, suspect: false, corrupt: true };
+    await cluster.beat(server, { changed: [report] });
+  }
+
+  await cluster.clock.advance(60_000);
+
+  for (const server of chain) t.is(server.countOf('deleteChunk'), 0);
+  t.is((await cluster.ask('report', {})).chunks.lost, 1);
+});
+
+test('a bad replica is deleted only after a good one has taken its place', async t => {
+  const cluster = await FakeCluster.start(t, { servers: 4 });
+  const { handle, chain } = await sealed(cluster, 'f');
+  const copies = holdCopies(t, cluster);
+  const report = { handle, version: 2, lengthBytes: LENGTH, state: 'sealed' as const, suspect: false, corrupt: true };
+  await cluster.beat(chain[0]!, { changed: [report] });
+  await cluster.clock.advance(3_000);
+  t.is(chain[0]!.countOf('deleteChunk'), 0);
+
+  copies.release();
+  await cluster.clock.advance(3_000);
+
+  t.is(chain[0]!.countOf('deleteChunk'), 1);
+  t.is(holders(cluster, handle).length, 3);
+});
+
+test('the slow comparison finds a replica that is gone without a report, and only after the server has confirmed it', async t => {
+  const cluster = await FakeCluster.start(t, { servers: 4 });
+  const { handle, chain } = await sealed(cluster, 'f');
+  const [server] = chain;
+  const piece = { from: 0, through: Number.MAX_SAFE_INTEGER, chunks: [] };
+
+  await cluster.beat(server!, { compared: piece });
+  await cluster.clock.advance(500);
+  t.truthy(cluster.master.rooms.context.locations.find(handle, server!.id), 'the piece was older than the replica');
+  server!.chunks.delete(handle);
+  await cluster.beat(server!, { compared: piece });
+  await cluster.clock.advance(5_000);
+
+  t.is(holders(cluster, handle).length, 3);
+});
+
+test('files leave the trash early when too few servers have room, the oldest first, and not otherwise', async t => {
+  const cluster = await FakeCluster.start(t, { settings: { trash: 86_400_000, gcGrace: 1_000 } });
+  const { handle, chain } = await sealed(cluster, 'f');
+  await cluster.ask('unlink', { once: cluster.once(), where: { start: ROOT_INODE, path: 'f' } });
+  await cluster.clock.advance(30_000);
+  t.is(holders(cluster, handle).length, 3);
+
+  chain[0]!.freeBytes = 1_000;
+  await cluster.clock.advance(30_000);
+
+  t.is(holders(cluster, handle).length, 0);
+  t.is((await cluster.ask('report', {})).trash, 0);
+});
