@@ -351,6 +351,7 @@ export class Appender {
       if (outcome === 'stands') this.state.unsynced.delete(handle);
       if (outcome === 'absent' && witness) {
         this.parts.logger.error({ handle, version, ...witness }, 'an acknowledged append is not in its sealed chunk');
+        this.state.noteLost(handle);
       }
     } catch (error) {
       // The next target tells more: the master may know nothing of this chunk any more.
@@ -379,13 +380,15 @@ export class Appender {
       const request = { handle, version, append: { writer, sequence } };
       const { outcome, offset } = await this.parts.link.call('complain', request, options);
       if (outcome === 'again' || piece.isLanded) return;
-      // The chunk is sealed: what was acknowledged in it is on the disks.
-      this.state.unsynced.delete(handle);
       if (outcome === 'absent') {
+        // This says nothing of the earlier ones, which power may have taken; a sync will ask for them.
         piece.maybe.delete(handle);
         return;
       }
       if (offset === undefined) throw new GfsError('BAD_MESSAGE', 'the master did not say where the append stands');
+      // What stands in a sealed chunk is on the disks, and so is all before it.
+      const unsynced = this.state.unsynced.get(handle);
+      if (unsynced && unsynced.endByte <= offset + piece.lengthBytes) this.state.unsynced.delete(handle);
       this.state.noteSize(wire.generation, wire.base + offset + piece.lengthBytes);
       this.#queue.land(piece, wire.base + offset);
     } catch (error) {

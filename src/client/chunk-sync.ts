@@ -12,7 +12,10 @@ export class ChunkSync {
     private readonly link: MasterLink,
   ) {}
 
-  /** Settles when every append to this file that was acknowledged before is durable. Rejects with TIMED_OUT, or what the cluster says. */
+  /**
+   * Settles when every append to this file that was acknowledged before is durable, or is known to be lost (`state.losses`). Rejects with TIMED_OUT, or
+   * what the cluster says.
+   */
   async sync(state: InodeState, deadlineMs: number): Promise<void> {
     await Promise.all([...state.unsynced.values()].map(chunk => this.#syncChunk(state, chunk, deadlineMs)));
   }
@@ -61,7 +64,8 @@ export class ChunkSync {
     if (outcome === 'again') return false;
     if (outcome === 'absent') {
       this.parts.logger.error({ handle, version, ...append }, 'an acknowledged append is not in its sealed chunk');
-      throw new GfsError('UNAVAILABLE', `chunk ${handle} was sealed without acknowledged bytes`);
+      state.noteLost(handle);
+      return true;
     }
     state.unsynced.delete(handle);
     return true;

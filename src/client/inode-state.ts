@@ -38,6 +38,11 @@ export class InodeState {
   target: CachedTarget | undefined;
   readonly chunks = new ChunkMap();
   readonly unsynced = new Map<ChunkHandle, UnsyncedChunk>();
+  /**
+   * How often acknowledged bytes turned out to be gone before an fsync had confirmed them: their machines lost power, all of them. Each open file
+   * reports each loss once.
+   */
+  losses = 0;
   /** Open files that use it. */
   opens = 0;
 
@@ -103,5 +108,11 @@ export class InodeState {
       endByte: Math.max(endByte, before?.endByte ?? 0),
       last,
     });
+  }
+
+  /** This chunk was sealed without bytes that this client had been told stand in it. */
+  noteLost(handle: ChunkHandle): void {
+    this.unsynced.delete(handle);
+    this.losses++;
   }
 }

@@ -22,11 +22,14 @@ export class GfsOpenFile implements OpenFile {
   readonly #appender: Appender;
   readonly #reader: Reader;
   #closing: Promise<void> | undefined;
+  /** Losses that this open file has reported, or that lie before it. */
+  #lossesTold: number;
 
   constructor(
     private readonly parts: OpenFileParts,
     readonly state: InodeState,
   ) {
+    this.#lossesTold = state.losses;
     this.#appender = new Appender(parts, state);
     this.#reader = new Reader(parts, state, parts.tails, parts.blocks);
   }
@@ -62,7 +65,7 @@ export class GfsOpenFile implements OpenFile {
 
   async sync(): Promise<void> {
     this.#checkOpen();
-    await this.parts.chunkSync.sync(this.state, this.parts.link.deadline());
+    await this.#sync();
   }
 
   async truncate(sizeBytes: number): Promise<Attributes> {
@@ -79,11 +82,23 @@ export class GfsOpenFile implements OpenFile {
   async #close(isDurable: boolean): Promise<void> {
     try {
       await this.#appender.idle();
-      if (isDurable) await this.parts.chunkSync.sync(this.state, this.parts.link.deadline());
+      if (isDurable) await this.#sync();
     } finally {
       this.#appender.release();
       this.parts.onClosed(this);
     }
+  }
+
+  /** A loss is told once, as an fsync that failed is: what is appended afterwards can be confirmed again. */
+  async #sync(): Promise<void> {
+    const { state } = this;
+    await this.parts.chunkSync.sync(state, this.parts.link.deadline());
+    if (state.losses === this.#lossesTold) return;
+    this.#lossesTold = state.losses;
+    throw new GfsError(
+      'UNAVAILABLE',
+      'bytes that were appended to this file and not yet confirmed by an fsync are lost',
+    );
   }
 
   #checkOpen(): void {

@@ -1,6 +1,6 @@
 // Appends of one open file against a cluster that answers badly: each stands once, in order, whatever is lost on the way.
 import test from 'ava';
-import { hasCode } from '../../src/protocol/errors.js';
+import { GfsError, hasCode } from '../../src/protocol/errors.js';
 import { type FakeCluster, newFile, withCluster } from './fake-cluster.js';
 
 const record = (i: number, bytes = 10): Buffer => Buffer.from(`${String(i).padStart(bytes - 1, '0')}\n`);
@@ -408,6 +408,26 @@ for (const bend of ['FENCED', 'hang', 'lose-reply'] as const) {
     });
   });
 }
+
+test('sync reports once that power took what was acknowledged, and confirms what comes later; every open file reports it', async t => {
+  await withCluster(t, async cluster => {
+    const client = await cluster.connect();
+    const { file } = await newFile(client);
+    const other = await client.openInode(file.inode);
+    await file.append([record(0)], { split: false });
+    const chunk = cluster.tailOf(file.inode);
+    chunk.bytes = Buffer.alloc(0);
+    chunk.writers.clear();
+    cluster.bend('syncChunk', 'FENCED');
+
+    t.is((await t.throwsAsync(file.sync(), { instanceOf: GfsError }))?.code, 'UNAVAILABLE');
+    await file.append([record(1)], { split: false });
+    await file.sync();
+
+    t.is((await t.throwsAsync(other.sync(), { instanceOf: GfsError }))?.code, 'UNAVAILABLE');
+    await other.sync();
+  });
+});
 
 test('sync follows a chunk to its new lease', async t => {
   await withCluster(t, async cluster => {

@@ -1,7 +1,7 @@
 // What a workload holds of one client process: its file system, its part of the history, its chance and its time. Every operation a workload does
 // goes through here, so that none escapes the history.
 import type { AppendOptions, FileSystemClient, OpenFile } from '../../src/client/types.js';
-import { asGfsError, type GfsError } from '../../src/protocol/errors.js';
+import { asGfsError, GfsError } from '../../src/protocol/errors.js';
 import type { History, Outcome } from './history.js';
 import type { SimRandom } from './platform/sim-random.js';
 import { type RecordId, recordBytes } from './records.js';
@@ -52,10 +52,19 @@ export class Actor {
     const limitMs = this.isDurable ? 2 * this.limitMs : this.limitMs;
     const outcome = await this.history.operate(this.who, asked, limitMs, async () => {
       const offset = await file.append(pieces(bytes), { split: false });
-      if (this.isDurable) await file.sync();
+      if (this.isDurable) await this.confirm(file);
       return { kind: 'append', offset };
     });
     return outcome.offset;
+  }
+
+  /** The append stands, and it is not known for how long when the fsync fails, whatever its error says. */
+  private async confirm(file: OpenFile): Promise<void> {
+    try {
+      await file.sync();
+    } catch (cause) {
+      throw new GfsError('TIMED_OUT', 'not confirmed by an fsync', { cause });
+    }
   }
 
   /** Appends a piece of a stream where it belongs. */

@@ -118,6 +118,15 @@ export class Faults {
         return master.name;
       case 'power loss of a chunkserver':
         return this.darkFor([weak], durationMs);
+      case 'power loss of a chunkserver while the others are cut off': {
+        // The master finds only the one that may have lost bytes.
+        const others = cluster.servers.filter(machine => machine !== weak && random.chance(0.8));
+        for (const other of others) network.cut(master.name, other.name);
+        this.after(durationMs, () => {
+          for (const other of others) network.heal(master.name, other.name);
+        });
+        return this.darkFor([weak], random.between(1, 100));
+      }
       case 'power loss of the master':
         return this.darkFor([master], durationMs);
       case 'power loss of all':
@@ -136,7 +145,7 @@ export class Faults {
         network.options = {
           ...NETWORK_DEFAULTS,
           latencyMsMax: random.between(1, 80),
-          longChance: random.between(0, 0.1),
+          longChance: random.between(0, 0.4) ** 2 * 2.5,
           longMsMax: random.between(100, 1_500),
         };
         this.after(durationMs, () => {
@@ -220,7 +229,8 @@ export class Faults {
     return machine.name;
   }
 
-  private readonly flipped = new Set<string>();
+  /** Paths of chunk files of which some copy was damaged here. */
+  readonly flipped = new Set<string>();
 
   private isSafe(machine: Machine): boolean {
     return machine.isReady && !this.wounded.has(machine);

@@ -12,6 +12,7 @@ import { type Checker, History, type HistoryEvent, type Violation } from './hist
 import { type ObservedCall, observe, readToken, replyOf, requestOf } from './observer.js';
 import type { SimRandom } from './platform/sim-random.js';
 import { Simulator } from './platform/simulator.js';
+import { findUnlikeReplicas } from './replicas.js';
 import { showAnswer, showCall, WriterNames } from './show-call.js';
 import { chooseWorkloads } from './workloads/choose.js';
 
@@ -205,6 +206,8 @@ class Scenario {
     );
     await this.until(() => isChecked, TIMES.finalMs);
     for (const server of this.cluster.serverProcesses.values()) server.checkInvariants();
+    const unlike = findUnlikeReplicas(this.cluster, this.faults.flipped);
+    if (unlike !== undefined) this.fail('I1: all replicas of a sealed chunk hold the same bytes.', unlike);
   }
 
   private onReader: ((actor: Actor) => void) | undefined;
