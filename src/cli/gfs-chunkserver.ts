@@ -2,6 +2,7 @@
 import { Command } from 'commander';
 import { CHUNKSERVER_SETTINGS } from '../chunkserver/settings.js';
 import { deferred } from '../lib/deferred.js';
+import { addInspectCommand } from './commands/inspect-chunkserver.js';
 import { checkPidFile, runDaemon } from './daemon.js';
 import { runProgram } from './exit.js';
 import {
@@ -35,11 +36,13 @@ function main(): Promise<void> {
   addCommonOptions(serve, { logLevel: 'info' });
   serve.action(options => serveChunks(options));
 
+  addInspectCommand(program);
   program.addHelpText(
     'after',
     `
 Example:
   gfs-chunkserver serve --data /disk1/gfs --data /disk2/gfs --master 127.0.0.1:9400 --listen 127.0.0.1:9411 --location /az1/pod1/rack1/host1
+  gfs-chunkserver inspect --data /disk1/gfs --data /disk2/gfs
 
 Sizes are written like 64KiB or 1MiB, durations like 300ms, 2s or 1d. Exit codes: 0 done, 1 failed, 2 wrong usage.`,
   );

@@ -4,6 +4,7 @@ import { deferred } from '../lib/deferred.js';
 import { countSetting, sizeSetting } from '../lib/settings.js';
 import { MASTER_SETTINGS } from '../master/settings.js';
 import { LIMITS } from '../protocol/limits.js';
+import { addInspectCommand } from './commands/inspect-master.js';
 import { checkPidFile, runDaemon } from './daemon.js';
 import { runProgram, usageError } from './exit.js';
 import { addCommonOptions, addSettings, type CommonOptions, checkDirectoryOption, settingsFrom } from './options.js';
@@ -50,12 +51,14 @@ function main(): Promise<void> {
   addCommonOptions(serve, { logLevel: 'info' });
   serve.action(options => serveCluster(options));
 
+  addInspectCommand(program);
   program.addHelpText(
     'after',
     `
 Example:
   gfs-master format --data /srv/gfs/master --chunk-size 64MiB --replicas 3 --min-replicas 2
   gfs-master serve --data /srv/gfs/master --listen 127.0.0.1:9400
+  gfs-master inspect --data /srv/gfs/master
 
 Sizes are written like 64KiB or 1MiB, durations like 300ms, 2s or 1d. Exit codes: 0 done, 1 failed, 2 wrong usage.`,
   );

@@ -1,6 +1,6 @@
 // Checks the whole cluster, or a part of its tree, in pages: the metadata with itself, chunks with their replicas, servers with the metadata. It
 // changes nothing; what is asked to be repaired is handed to healing and garbage, which know what is safe.
-import { GfsError } from '../protocol/errors.js';
+import { GfsError, hasCode } from '../protocol/errors.js';
 import { type ChunkHandle, HOLE, type InodeId } from '../protocol/ids.js';
 import type { Reply, Request } from '../protocol/messages.js';
 import type { Rooms } from './api-context.js';
@@ -12,6 +12,7 @@ import { findInode, getDirectory, getInode } from './inodes.js';
 import { parseEntryKey, rangeOf, successor } from './keys.js';
 import { ENTRY, type InodeRecord } from './records.js';
 import { isWithin, pathOf } from './resolve.js';
+import type { Store } from './store.js';
 
 type FilesPage = Reply<'checkFiles'>;
 type FileFinding = FilesPage['findings'][number];
@@ -34,7 +35,7 @@ export async function checkMetadata({ context }: Rooms): Promise<Reply<'checkMet
   let problems: string[] | undefined;
   for (let pass = 0; pass < PASSES_MAX; pass++) {
     const before = store.counters;
-    const found = await findInconsistencies(store, PROBLEMS_MAX);
+    const found = await findOrDamaged(store);
     const after = store.counters;
     const isQuiet = before.ops + before.pendingOps === after.ops + after.pendingOps;
     const earlier = problems;
@@ -42,6 +43,16 @@ export async function checkMetadata({ context }: Rooms): Promise<Reply<'checkMet
     if (isQuiet || problems.length === 0) return { problems: problems.map(clip), exact: isQuiet };
   }
   return { problems: problems!.map(clip), exact: false };
+}
+
+/** A damaged row ends the check; it is what is to be shown then. */
+async function findOrDamaged(store: Store): Promise<string[]> {
+  try {
+    return await findInconsistencies(store, PROBLEMS_MAX);
+  } catch (error) {
+    if (!hasCode(error, 'WRONG_DATA')) throw error;
+    return [error.message];
+  }
 }
 
 /** A page of the chunks with handles above `after`. Throws SAFE_MODE (repair). */

@@ -11,6 +11,8 @@ import { usageError } from '../exit.js';
 import { defaultDataDirectory, rememberedMaster } from '../local-cluster.js';
 import { type CommonOptions, DEFAULT_MASTER } from '../options.js';
 
+export { print, printJson } from './output.js';
+
 const OPERATION_MS_MAX = 30_000;
 const ROOT = 1 as InodeId;
 
@@ -99,12 +101,4 @@ export async function about<T>(path: string, work: () => Promise<T>): Promise<T>
     if (!(error instanceof GfsError) || error.message.includes(path)) throw error;
     throw new GfsError(error.code, `${path}: ${error.message}`, { cause: error });
   }
-}
-
-export function printJson(value: unknown): void {
-  process.stdout.write(`${JSON.stringify(value, (_, inner) => (typeof inner === 'bigint' ? String(inner) : inner))}\n`);
-}
-
-export function print(line: string): void {
-  process.stdout.write(`${line}\n`);
 }

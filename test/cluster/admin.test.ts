@@ -1,0 +1,106 @@
+// Operators' commands on real processes: draining a server, the trash, copies wanted, safe mode, fsck with a damaged chunk file, inspecting data.
+import fs from 'node:fs';
+import path from 'node:path';
+import test from 'ava';
+import { Cluster, until } from './cluster.js';
+import { program } from './processes.js';
+
+interface Info {
+  size: number;
+  chunks: Array<{ handle: string; replicas: Array<{ server: string; path: string; state: string }> }>;
+}
+interface Fsck {
+  clean: boolean;
+  files: number;
+  problems: Array<{ path: string; problems: string[]; good: number }>;
+  unreadable: unknown[];
+}
+
+const TEXT = 'a line of text\n'.repeat(20_000);
+
+async function put(cluster: Cluster, name: string): Promise<void> {
+  const local = path.join(cluster.folder, 'local');
+  fs.writeFileSync(local, TEXT);
+  const { code, stderr } = await cluster.gfs('put', local, name);
+  if (code !== 0) throw new Error(stderr);
+}
+
+test.serial('what operators do with a cluster of real processes', async t => {
+  const cluster = await Cluster.start(t, {
+    servers: 4,
+    chunkSize: '128KiB',
+    master: ['--lease', '2s', '--dead-after', '2s', '--rereplicate-after', '1s', '--gc-grace', '500ms'],
+  });
+  const run = async (...args: string[]): Promise<string> => {
+    const result = await cluster.gfs(...args);
+    t.is(result.code, 0, `gfs ${args.join(' ')}: ${result.stderr}`);
+    return result.stdout;
+  };
+  const fsck = async (...args: string[]): Promise<Fsck> =>
+    JSON.parse((await cluster.gfs('fsck', ...args, '--json')).stdout) as Fsck;
+  const isClean = async (): Promise<boolean> => (await fsck()).clean;
+
+  await put(cluster, '/f');
+  await until('all copies are there', isClean);
+  t.regex(await run('fsck'), /1 files, \d+ chunks: all is well/);
+
+  // Drained: the server holds nothing that is not elsewhere, and can be stopped.
+  const leaving = cluster.servers[0]!;
+  t.regex(await run('drain', leaving.address), /can be stopped/);
+  await leaving.daemon.stop();
+  t.is(await run('cat', '/f'), TEXT);
+  await until('all copies are on the other servers', isClean);
+
+  // Its data is looked at without a server; a running server's is not.
+  const inspected = await program('gfs-chunkserver', ['inspect', '--data', leaving.data, '--json']);
+  t.is(inspected.code, 0, inspected.stderr);
+  t.true((JSON.parse(inspected.stdout) as { clean: boolean }).clean);
+  const refused = await program('gfs-chunkserver', ['inspect', '--data', cluster.servers[1]!.data]);
+  t.is(refused.code, 1);
+  t.regex(refused.stderr, /in use/);
+  t.regex((await program('gfs-master', ['inspect', '--data', cluster.masterData])).stderr, /another process/);
+
+  await cluster.startServer(0);
+  t.regex(await run('undrain', leaving.address), /is (up|recovering), and not to be drained/);
+
+  // The trash gives a file back with every byte.
+  await run('rm', '/f');
+  const trash = await cluster.json<Array<{ path: string; size: number }>>('trash', 'ls');
+  t.like(trash[0], { path: '/f', size: TEXT.length });
+  await run('trash', 'restore', '/f');
+  t.is(await run('cat', '/f'), TEXT);
+
+  // Fewer copies, and more.
+  await run('setrep', '2', '/f');
+  await until('the third copies are gone', async () => {
+    const { chunks } = await cluster.json<Info>('info', '/f');
+    return chunks.every(({ replicas }) => replicas.length === 2);
+  });
+  await run('setrep', '3', '/f');
+  await until('the third copies are back', isClean);
+
+  // In safe mode names are read and nothing is written.
+  t.regex(await run('safemode', 'enter'), /safe mode is on/);
+  t.is(await run('cat', '/f'), TEXT);
+  t.regex(await run('safemode', 'leave'), /safe mode is off/);
+
+  // A damaged chunk file: found when it is read, named by fsck or healed already, and never served.
+  const { chunks } = await cluster.json<Info>('info', '/f');
+  const [victim] = chunks[0]!.replicas;
+  const file = fs.openSync(victim!.path, 'r+');
+  fs.writeSync(file, 'X', 100);
+  fs.closeSync(file);
+  for (let i = 0; i < 5; i++) t.is(await run('cat', '/f'), TEXT);
+  await fsck('--repair');
+  await until('the damaged copy was replaced', isClean);
+
+  await run('rm', '/f');
+  t.regex(await run('trash', 'purge', '/f'), /1 files are gone for good/);
+  await until('the trash is empty', async () => (await cluster.json<unknown[]>('trash', 'ls')).length === 0);
+
+  await Promise.all(cluster.servers.map(server => server.daemon.stop()));
+  await cluster.master.stop();
+  const master = await program('gfs-master', ['inspect', '--data', cluster.masterData, '--json']);
+  t.is(master.code, 0, master.stderr);
+  t.like(JSON.parse(master.stdout), { problems: [], counters: { files: 0, directories: 1 } });
+});
