@@ -14,11 +14,15 @@ type Tables = Pick<MasterContext, 'locations' | 'servers' | 'leases' | 'time'>;
 /** Replicas listed of one chunk. */
 const REPLICAS_MAX = 64;
 
-/** What is wrong, or undefined when nothing is: no garbage, all copies wanted are there and good, and none besides. */
-export function findProblems(tables: Tables, chunk: ChunkRecord): Finding | undefined {
+/**
+ * What is wrong, or undefined when nothing is: garbage, or all copies wanted are there and good, and none besides. `extraCopies` more than wanted are
+ * fine.
+ */
+export function findProblems(tables: Tables, chunk: ChunkRecord, extraCopies = 0): Finding | undefined {
   if (chunk.garbageDueMs !== undefined) return undefined;
   if (chunk.state === 'sealed' && chunk.lengthBytes === 0) return undefined;
-  const { problems, replicas, good } = chunk.state === 'open' ? lookAtOpen(tables, chunk) : lookAtSealed(tables, chunk);
+  const { problems, replicas, good } =
+    chunk.state === 'open' ? lookAtOpen(tables, chunk) : lookAtSealed(tables, chunk, extraCopies);
   if (problems.length === 0) return undefined;
   const { handle, state, version, lengthBytes, goal } = chunk;
   return { handle, state, version, lengthBytes, goal, good, problems, replicas: replicas.slice(0, REPLICAS_MAX) };
@@ -36,7 +40,7 @@ export function countGood(tables: Tables, chunk: ChunkRecord, except?: ServerId)
 
 type Look = Pick<Finding, 'problems' | 'replicas' | 'good'>;
 
-function lookAtSealed(tables: Tables, chunk: ChunkRecord): Look {
+function lookAtSealed(tables: Tables, chunk: ChunkRecord, extraCopies: number): Look {
   const { locations, servers } = tables;
   const replicas = locations.get(chunk.handle).map(replica => describe(tables, chunk, replica));
   const { good, lasting } = countGood(tables, chunk);
@@ -45,9 +49,9 @@ function lookAtSealed(tables: Tables, chunk: ChunkRecord): Look {
   if (good < chunk.goal) problems.push('missing');
   for (const state of ['corrupt', 'suspect', 'behind'] as const)
     if (replicas.some(replica => replica.state === state)) problems.push(state);
-  // While a server is drained, or a chunk is on its way back to its goal, more copies than wanted are meant to be there.
-  const isMoving = locations.get(chunk.handle).some(({ server }) => servers.get(server)?.draining);
-  if (lasting > chunk.goal && !isMoving) problems.push('surplus');
+  // While a server is drained, more copies than wanted are meant to be there.
+  const isDrained = locations.get(chunk.handle).some(({ server }) => servers.get(server)?.draining);
+  if (lasting > chunk.goal + extraCopies && !isDrained) problems.push('surplus');
   return { problems, replicas, good };
 }
 

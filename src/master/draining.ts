@@ -75,16 +75,28 @@ export async function drainState(rooms: Rooms, server: Server): Promise<DrainSta
   }
   const others = servers.all().filter(({ id, state }) => id !== server.id && state === 'up').length;
   const isLeft = seen.waiting > 0 || seen.open > 0;
-  const obstacle = safeMode.isOn
-    ? `the master is in safe mode: ${safeMode.reason}`
-    : isLeft && others < seen.goalMax
-      ? `chunks want up to ${seen.goalMax} copies and ${others} other servers are up: start another, or ask for fewer copies with gfs setrep`
-      : '';
+  const isKnown = server.reported && server.beaten;
+  const obstacle = obstacleOf({ reason: safeMode.reason, isKnown, isLeft, others, goalMax: seen.goalMax });
   const { chunks, waiting, waitingBytes, open } = seen;
   const { id, address, state, draining } = server;
   return {
     ...{ server: id, address, state, draining, chunks, waiting, waitingBytes, open },
-    safe: draining && !isLeft && !safeMode.isOn,
+    safe: draining && isKnown && !isLeft && !safeMode.isOn,
     obstacle: obstacle.slice(0, 500),
   };
+}
+
+/** What keeps the draining from its end, for people. */
+function obstacleOf(facts: {
+  reason: string;
+  isKnown: boolean;
+  isLeft: boolean;
+  others: number;
+  goalMax: number;
+}): string {
+  const { reason, isKnown, isLeft, others, goalMax } = facts;
+  if (reason !== '') return `the master is in safe mode: ${reason}`;
+  if (!isKnown) return 'the chunkserver has not said what it holds since the master started';
+  if (!isLeft || others >= goalMax) return '';
+  return `chunks want up to ${goalMax} copies and ${others} other servers are up: start another, or ask for fewer copies with gfs setrep`;
 }

@@ -69,7 +69,7 @@ export async function checkChunks(
     if (findings.length >= limit) break;
     chunks++;
     last = chunk.handle;
-    const finding = findProblems(context, chunk);
+    const finding = findProblems(context, chunk, rooms.healing.extraCopiesOf(chunk.handle));
     if (!finding) continue;
     findings.push(finding);
     if (repair) repairChunk(rooms, chunk.handle);
@@ -165,9 +165,9 @@ class FilePage {
   }
 
   private judge(piece: Omit<FileFinding, 'finding'> & { handle: ChunkHandle }): void {
-    const { context } = this.rooms;
+    const { context, healing } = this.rooms;
     const chunk = findChunk(context.store, piece.handle);
-    const finding = chunk && findProblems(context, chunk);
+    const finding = chunk && findProblems(context, chunk, healing.extraCopiesOf(chunk.handle));
     if (!finding) return;
     const { inode, path, fromByte, lengthBytes, handle } = piece;
     this.findings.push({ inode, path: clipPath(path), fromByte, lengthBytes, finding });

@@ -68,6 +68,11 @@ export class Healing {
     this.queue.add(handle, afterMs);
   }
 
+  /** Copies that may stand beside those wanted for now: the chunk is read much, or is being moved. */
+  extraCopiesOf(handle: ChunkHandle): number {
+    return this.hot.extraOf(handle) + (this.leaving.has(handle) ? 1 : 0);
+  }
+
   onServerDown(server: ServerId): void {
     const { locations, servers, settings } = this.context;
     const afterMs = Math.max(0, settings.rereplicateAfter - servers.downForMs(server));

@@ -86,6 +86,34 @@ test('gfs refuses unknown commands, missing arguments and paths that do not star
   await refused(t, 'gfs', ['--master', '127.0.0.1', 'ls', '/'], /--master 127\.0\.0\.1: /);
 });
 
+test("operators' commands check what is asked before they ask a master", async t => {
+  await refused(t, 'gfs', ['drain'], /SERVER/);
+  await refused(t, 'gfs', ['safemode', 'maybe'], /maybe.*get, enter, leave/);
+  await refused(t, 'gfs', ['trash', 'empty'], /empty.*ls, restore, purge/);
+  await refused(t, 'gfs', ['trash', 'restore'], /FILE: /);
+  await refused(t, 'gfs', ['trash', 'purge'], /FILE: .*--all/);
+  await refused(t, 'gfs', ['trash', 'ls', '--to', '/f'], /--to: belongs to restore/);
+  await refused(t, 'gfs', ['setrep', '0', '/f'], /0: is not a number of copies, 1 to 10/);
+  await refused(t, 'gfs', ['setrep', '2', 'f'], /f: a path in the file system starts with \//);
+  await refused(t, 'gfs', ['fsck', 'relative'], /relative: a path in the file system starts with \//);
+  await refused(t, 'gfs', ['recover'], /FILE/);
+});
+
+test('inspecting refuses what is no data of a server, and makes nothing', async t => {
+  const data = path.join(folder(t), 'data');
+
+  await refused(t, 'gfs-master', ['inspect', '--data', data, '--list', 'all'], /--list all: is not one of names/);
+  await refused(t, 'gfs-chunkserver', ['inspect', '--data', data, 'xyz'], /xyz: is no handle of a chunk/);
+  const master = await program('gfs-master', ['inspect', '--data', data]);
+  t.is(master.code, 1);
+  t.regex(master.stderr, /^gfs-master: [^\n]*holds no cluster[^\n]*\n$/);
+  const server = await program('gfs-chunkserver', ['inspect', '--data', data]);
+  t.is(server.code, 1);
+  t.regex(server.stderr, /^gfs-chunkserver: [^\n]*is no data directory of a chunkserver[^\n]*\n$/);
+
+  t.false(fs.existsSync(data));
+});
+
 test('without a master gfs ends with 1 and names the address', async t => {
   const { code, stderr } = await program('gfs', ['--master', '127.0.0.1:9', 'ls', '/']);
 
