@@ -44,12 +44,36 @@ function start(program: string, args: string[]): Promise<string> {
   });
 }
 
-/** Records appended in a second by `loops` per client, each of which waits for its record before it sends the next. */
-async function rate(clients: readonly Gfs[], loops: number, file: string, recordBytes: number): Promise<number> {
+interface Figures {
+  recordsPerSecond: number;
+  /** CPU time per record in the servers, and in this process with all its clients. */
+  serverMicroseconds: number;
+  clientMicroseconds: number;
+}
+
+/** CPU time of the servers so far, in microseconds. */
+function serverMicroseconds(): number {
+  const MICROSECONDS_PER_TICK = 10_000;
+  let ticks = 0;
+  for (const { pid } of children) {
+    const fields = fs.readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]!.split(' ');
+    ticks += Number(fields[11]) + Number(fields[12]);
+  }
+  return ticks * MICROSECONDS_PER_TICK;
+}
+
+function clientMicroseconds(): number {
+  const { user, system } = process.cpuUsage();
+  return user + system;
+}
+
+/** Records appended by `loops` per client, each of which waits for its record before it sends the next. */
+async function measure(clients: readonly Gfs[], loops: number, file: string, recordBytes: number): Promise<Figures> {
   const record = Buffer.alloc(recordBytes, 'r');
   const files = await Promise.all(clients.map(client => client.open(file, 'a')));
   await Promise.all(files.map(open => open.recordAppend(record)));
   let count = 0;
+  const before = { server: serverMicroseconds(), client: clientMicroseconds() };
   const started = performance.now();
   const endMs = started + seconds * 1000;
   await Promise.all(
@@ -62,13 +86,18 @@ async function rate(clients: readonly Gfs[], loops: number, file: string, record
       }),
     ),
   );
-  const result = count / ((performance.now() - started) / 1000);
+  const figures = {
+    recordsPerSecond: count / ((performance.now() - started) / 1000),
+    serverMicroseconds: (serverMicroseconds() - before.server) / count,
+    clientMicroseconds: (clientMicroseconds() - before.client) / count,
+  };
   await Promise.all(files.map(open => open.close()));
-  return result;
+  return figures;
 }
 
-function median(numbers: readonly number[]): number {
-  return [...numbers].sort((a, b) => a - b)[Math.floor(numbers.length / 2)]!;
+function median(all: readonly Figures[], figure: keyof Figures): number {
+  const sorted = all.map(figures => figures[figure]).sort((a, b) => a - b);
+  return sorted[Math.floor(sorted.length / 2)]!;
 }
 
 async function run(): Promise<void> {
@@ -85,27 +114,42 @@ async function run(): Promise<void> {
   );
   const clients = await Promise.all(Array.from({ length: APPENDERS }, () => connect({ master })));
 
+  // The first second compiles.
+  await measure(clients, 1, '/warm', RECORD_BYTES[0]!);
   const rows = [];
   for (const recordBytes of RECORD_BYTES) {
-    const single: number[] = [];
-    const many: number[] = [];
+    const single: Figures[] = [];
+    const many: Figures[] = [];
     for (let round = 0; round < rounds; round++) {
-      single.push(await rate(clients.slice(0, 1), APPENDERS, `/single-${recordBytes}-${round}`, recordBytes));
-      many.push(await rate(clients, 1, `/many-${recordBytes}-${round}`, recordBytes));
+      single.push(await measure(clients.slice(0, 1), APPENDERS, `/single-${recordBytes}-${round}`, recordBytes));
+      many.push(await measure(clients, 1, `/many-${recordBytes}-${round}`, recordBytes));
     }
-    const [one, sixteen] = [median(single), median(many)];
-    rows.push({ recordBytes, single: one, many: sixteen, ratio: sixteen / one });
+    rows.push({ recordBytes, single, many });
   }
   await Promise.all(clients.map(client => client.close()));
 
   if (values.json) console.log(JSON.stringify(rows, undefined, 2));
   else {
-    console.log('| record | one client, 16 on their way | 16 clients | ratio |\n|---|---|---|---|');
-    for (const { recordBytes, single, many, ratio } of rows)
-      console.log(
-        `| ${recordBytes} bytes | ${single.toFixed(0)} records/s | ${many.toFixed(0)} records/s | ${ratio.toFixed(2)} |`,
-      );
+    console.log(
+      '| record | one client, 16 on their way | 16 clients | ratio | CPU per record, one client | CPU per record, 16 clients |',
+    );
+    console.log('|---|---|---|---|---|---|');
+    for (const { recordBytes, single, many } of rows) {
+      const [one, sixteen] = [single, many].map(all => median(all, 'recordsPerSecond')) as [number, number];
+      const cells = [
+        `${recordBytes} bytes`,
+        `${one.toFixed(0)} /s`,
+        `${sixteen.toFixed(0)} /s`,
+        (sixteen / one).toFixed(2),
+      ];
+      console.log(`| ${[...cells, cpuOf(single), cpuOf(many)].join(' | ')} |`);
+    }
   }
+}
+
+function cpuOf(all: readonly Figures[]): string {
+  const [servers, clients] = [median(all, 'serverMicroseconds'), median(all, 'clientMicroseconds')];
+  return `${servers.toFixed(0)} µs servers, ${clients.toFixed(0)} µs clients`;
 }
 
 try {

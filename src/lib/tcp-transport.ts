@@ -1,5 +1,5 @@
 // Transport over TCP: the only file that knows node:net. It moves bytes and reports ends; it knows no messages and never retries.
-// All sends of one turn of the event loop leave in one writev.
+// All sends of one turn of the event loop leave in one writev, also those that answers to different connections caused.
 import * as net from 'node:net';
 import { assert } from './assert.js';
 import type { Address, Connection, Listener, Transport } from './transport.js';
@@ -57,7 +57,7 @@ class TcpConnection implements Connection {
     if (!this.#isCorked) {
       this.#isCorked = true;
       socket.cork();
-      process.nextTick(uncork, this);
+      setImmediate(uncork, this);
     }
     for (const buffer of buffers) {
       if (buffer.length > 0) socket.write(buffer);

@@ -128,12 +128,14 @@ test('an error of the handler arrives with its code; a bug arrives as FAILED', a
 });
 
 test('a call without an answer ends with TIMED_OUT at its deadline, and the next call uses a new connection', async t => {
-  let answer = false;
+  let answer = true;
   const { address, peers } = await setup(t, {
     keepSession: () => (answer ? { body: {} } : new Promise(() => undefined)),
   });
   const peer = peers().get(address);
+  await peer.call('keepSession', { session: session(1) }, TIMEOUT);
 
+  answer = false;
   const error = await t.throwsAsync(peer.call('keepSession', { session: session(1) }, { timeoutMs: 50 }));
   t.true(hasCode(error, 'TIMED_OUT'));
   answer = true;
