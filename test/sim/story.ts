@@ -7,6 +7,7 @@ import { asGfsError } from '../../src/protocol/errors.js';
 import type { Kind, Reply } from '../../src/protocol/messages.js';
 import { Cluster, type Machine } from './cluster.js';
 import { hostName, type ObservedCall, observe, readToken } from './observer.js';
+import { SimRandom } from './platform/sim-random.js';
 import { Simulator } from './platform/simulator.js';
 import { showAnswer, showCall, WriterNames } from './show-call.js';
 import { at, NEW_FILE } from './workloads/workload.js';
@@ -49,7 +50,7 @@ export class Story {
   private readonly hosts = new WeakMap<object, string>();
 
   constructor(seed: number) {
-    this.simulator = new Simulator({ seed });
+    this.simulator = new CalmSimulator({ seed });
     this.cluster = new Cluster(
       this.simulator,
       {
@@ -202,6 +203,23 @@ export class Story {
     const [trap] = this.traps.splice(index, 1);
     // Not inside the event that set it off: the message is already on its way.
     this.simulator.schedule(0, trap!.act);
+  }
+}
+
+/** Everything takes its usual time, nothing is late: then what is told depends on the protocol alone. Ids and choices are still by chance. */
+class CalmSimulator extends Simulator {
+  override random(stream: string): SimRandom {
+    return new CalmRandom(this.seed, stream);
+  }
+}
+
+class CalmRandom extends SimRandom {
+  override between(low: number, high: number): number {
+    return (low + high) / 2;
+  }
+
+  override chance(): boolean {
+    return false;
   }
 }
 
