@@ -42,7 +42,7 @@ test.serial('what operators do with a cluster of real processes', async t => {
 
   await put(cluster, '/f');
   await until('all copies are there', isClean);
-  t.regex(await run('fsck'), /1 files, \d+ chunks: all is well/);
+  t.regex(await run('fsck'), /1 file, \d+ chunks: all is well/);
 
   // Drained: the server holds nothing that is not elsewhere, and can be stopped.
   const leaving = cluster.servers[0]!;
@@ -95,7 +95,7 @@ test.serial('what operators do with a cluster of real processes', async t => {
   await until('the damaged copy was replaced', isClean);
 
   await run('rm', '/f');
-  t.regex(await run('trash', 'purge', '/f'), /1 files are gone for good/);
+  t.regex(await run('trash', 'purge', '/f'), /1 file gone for good/);
   await until('the trash is empty', async () => (await cluster.json<unknown[]>('trash', 'ls')).length === 0);
 
   await Promise.all(cluster.servers.map(server => server.daemon.stop()));

@@ -7,6 +7,7 @@ import type { Reply } from '../../protocol/messages.js';
 import type { AskMaster } from '../connect.js';
 import { EXIT } from '../exit.js';
 import { about, asOperator, optionsOf, placeOf, print, printJson, type SessionOptions, withClient } from './session.js';
+import { howMany } from './table.js';
 
 type FileFinding = Reply<'checkFiles'>['findings'][number];
 type Finding = FileFinding['finding'];
@@ -125,7 +126,7 @@ function show(result: Result, { repair, isWell }: { repair: boolean; isWell: boo
   for (const finding of unnamed(result)) print(`in the trash: ${showFinding(finding)}`);
   for (const { server, address, handle, version } of orphans?.orphans ?? [])
     print(`chunkserver ${server} (${address}): unknown replica ${handleName(handle)}, version ${version}`);
-  const scope = metadata ? `${files} files, ${chunks} chunks` : `${files} files`;
+  const scope = [howMany(files, 'file'), ...(metadata ? [howMany(chunks, 'chunk')] : [])].join(', ');
   if (isWell) print(`${scope}: all is well`);
   else print(`${scope}: ${countAffected(result)}${repair ? '; what can be healed is queued for healing' : ''}`);
 }
@@ -139,11 +140,11 @@ function countAffected(result: Result): string {
   const chunks = new Set(
     [...fileFindings.map(({ finding }) => finding), ...unnamed(result)].map(({ handle }) => handle),
   );
-  const parts = [`${chunks.size} chunks of ${files} files are not as they should be`];
-  parts.push(`${unreadable} files have bytes that cannot be read`);
+  const parts = [`${howMany(chunks.size, 'chunk')} of ${howMany(files, 'file')} not as they should be`];
+  parts.push(`bytes of ${howMany(unreadable, 'file')} cannot be read`);
   if (metadata && metadata.problems.length > 0)
-    parts.push(`${metadata.problems.length} contradictions in the metadata`);
-  if (orphans && orphans.total > 0) parts.push(`${orphans.total} unknown replicas`);
+    parts.push(`${howMany(metadata.problems.length, 'contradiction')} in the metadata`);
+  if (orphans && orphans.total > 0) parts.push(howMany(orphans.total, 'unknown replica'));
   return parts.join(', ');
 }
 

@@ -3,7 +3,7 @@ import { Argument, type Command } from 'commander';
 import type { Reply } from '../../protocol/messages.js';
 import type { AskMaster } from '../connect.js';
 import { askMaster, asOperator, optionsOf, print, printJson, type SessionOptions } from './session.js';
-import { showBytes } from './table.js';
+import { howMany, showBytes } from './table.js';
 
 type DrainState = Reply<'drainStatus'>;
 
@@ -84,7 +84,7 @@ function nameOf({ server, address }: DrainState): string {
 
 function showLeft({ waiting, waitingBytes, open }: DrainState): string {
   const openPart = open > 0 ? `, ${open} still written to` : '';
-  return `${waiting} chunks (${showBytes(waitingBytes)}) have too few copies elsewhere${openPart}`;
+  return `${howMany(waiting, 'chunk')} (${showBytes(waitingBytes)}) with too few copies elsewhere${openPart}`;
 }
 
 /** One line that is drawn again on a terminal; elsewhere a line now and then, when something changed. */

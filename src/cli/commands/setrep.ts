@@ -15,6 +15,7 @@ import {
   type SessionOptions,
   withClient,
 } from './session.js';
+import { howMany } from './table.js';
 
 type Totals = { files: number; directories: number; changed: number; shared: number };
 
@@ -56,10 +57,11 @@ async function setReplication(
     }),
   );
   if (options.json) return printJson({ goal, ...totals });
+  const { files, directories, changed } = totals;
   print(
-    `${goal} copies for ${totals.files} files (${totals.changed} chunks changed) and ${totals.directories} directories`,
+    `${howMany(goal, 'copy')} for ${howMany(files, 'file')} (${howMany(changed, 'chunk')} changed) and ${howMany(directories, 'directory')}`,
   );
-  if (totals.shared > 0) print(`${totals.shared} chunks keep more copies, because other files share them`);
+  if (totals.shared > 0) print(`with more copies, because other files share them: ${howMany(totals.shared, 'chunk')}`);
 }
 
 interface Job {

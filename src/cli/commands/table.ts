@@ -24,6 +24,12 @@ export function showBytes(bytes: number): string {
   return `${unit === 0 ? value : value.toFixed(1)} ${units[unit]}`;
 }
 
+/** 1 file, 2 files. */
+export function howMany(count: number, noun: string): string {
+  const many = noun.endsWith('y') ? `${noun.slice(0, -1)}ies` : `${noun}s`;
+  return `${count} ${count === 1 ? noun : many}`;
+}
+
 /** 2026-11-27 11:05:31, in the local time zone. */
 export function showTime(wallMs: number): string {
   const date = new Date(wallMs);

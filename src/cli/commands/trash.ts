@@ -6,7 +6,7 @@ import { LIMITS } from '../../protocol/limits.js';
 import type { Reply } from '../../protocol/messages.js';
 import { usageError } from '../exit.js';
 import { about, askMaster, optionsOf, placeOf, print, printJson, type SessionOptions } from './session.js';
-import { showBytes, showTime, table } from './table.js';
+import { howMany, showBytes, showTime, table } from './table.js';
 
 type Item = Reply<'listTrash'>['items'][number];
 type TrashOptions = SessionOptions & { to?: string; all?: boolean };
@@ -82,7 +82,7 @@ async function purge(files: readonly string[], options: TrashOptions): Promise<v
     purged += (await askMaster(options, 'purgeTrash', { inodes })).purged;
   }
   if (options.json) printJson({ purged });
-  else print(`${purged} files are gone for good`);
+  else print(`${howMany(purged, 'file')} gone for good`);
 }
 
 async function readTrash(options: SessionOptions): Promise<Item[]> {
