@@ -79,7 +79,7 @@ export const BOUNDS = {
   sealsMax: 10_000,
   /** Pause between two attempts to seal a chunk: the first, and the longest. */
   sealRetryMs: 100,
-  sealRetryMaxMs: 5_000,
+  sealRetryMaxMs: 1_000,
   /** A seal that can be decided waits this long for the members that have not answered yet. */
   fenceGraceMs: 500,
   /** Sealing goes on this long after the last request that waited for it. */

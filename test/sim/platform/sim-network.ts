@@ -26,6 +26,8 @@ export const NETWORK_DEFAULTS: NetworkOptions = {
 
 /** After a cut has healed: how long a connection that survives waits for its next retransmission, and how often it does not survive. */
 const RETRANSMISSION_MS_MAX = 3_000;
+/** When a connection's first segment is sent again, as Linux does it. */
+const KNOCK_AGAIN_MS = [1_000, 3_000];
 const DIES_IN_CUT_CHANCE = 0.5;
 const FIRST_FREE_PORT = 40_000;
 
@@ -156,12 +158,18 @@ export class SimNetwork implements Way {
           settle();
         });
       };
-      process.schedule(this.latencyMs(local, host), () => {
-        if (this.isBlocked(local, host)) return;
-        const bound = this.#listeners.get(address);
-        if (bound === undefined) answer(() => reject(errnoError('ECONNREFUSED', address)));
-        else answer(() => resolve(this.#establish(process, address, bound)));
-      });
+      const knock = (): void => {
+        // Answered, or given up.
+        if (timer.run === undefined) return;
+        process.schedule(this.latencyMs(local, host), () => {
+          if (this.isBlocked(local, host)) return;
+          const bound = this.#listeners.get(address);
+          if (bound === undefined) answer(() => reject(errnoError('ECONNREFUSED', address)));
+          else answer(() => resolve(this.#establish(process, address, bound)));
+        });
+      };
+      knock();
+      for (const afterMs of KNOCK_AGAIN_MS) if (afterMs < timeoutMs) process.schedule(afterMs, knock);
     });
   }
 
