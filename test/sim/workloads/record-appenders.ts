@@ -33,8 +33,10 @@ export class RecordAppenders implements Workload {
   private async write(actor: Actor, file: OpenFile): Promise<void> {
     const { random } = actor;
     const writer = actor.nextWriter();
-    const count = 1 + random.int(60);
+    const count = 1 + random.int(30);
     const inFlight = new Set<Promise<unknown>>();
+    // An open file may know its append target long before it uses it.
+    if (random.chance(0.4)) await actor.sleep(random.between(0, 1_500));
     for (let sequence = 1; sequence <= count && !actor.isOver(); sequence++) {
       const append = actor.attempt(() => actor.appendRecord(file, { writer, sequence }, this.length(actor)));
       inFlight.add(append);
