@@ -88,6 +88,11 @@ export class InodeState {
     return target;
   }
 
+  /** This version of the chunk takes no more appends, or its primary does not answer: nothing is sent there on speculation. */
+  noteClosed({ handle, version }: { handle: ChunkHandle; version: number }): void {
+    if (this.target?.wire.handle === handle && this.target.wire.version === version) this.target = undefined;
+  }
+
   /** Forgets the target if it is still this one. */
   dropTarget(target: CachedTarget): void {
     if (this.target === target) this.target = undefined;

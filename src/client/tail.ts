@@ -61,6 +61,8 @@ export class TailSizes {
       // The master may know already; when it does not, it is told that this primary does not answer.
       if (failed && failed.handle === tail.handle && failed.version === tail.version) {
         await this.link.call('complain', { handle: tail.handle, version: tail.version }, { deadlineMs, held: true });
+        // An append would otherwise wait for this primary once more.
+        state.noteClosed(tail);
         await backoff.pause();
       }
       failed = tail;

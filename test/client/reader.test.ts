@@ -282,6 +282,23 @@ test('stat of a file being written asks the primary, and complains when it does 
   });
 });
 
+test('an append after a complaint about the primary does not wait for it again', async t => {
+  await withCluster(t, async cluster => {
+    const client = await cluster.connect();
+    const { file } = await newFile(client);
+    await file.append([Buffer.from('one')], { split: false });
+    cluster.bend('tailLength', 'hang', { count: 2 });
+    const { sizeBytes } = await client.lookup({ start: 1 as InodeId, path: 'f' });
+    t.is(sizeBytes, 3);
+    t.is(cluster.count('complain'), 1);
+
+    await file.append([Buffer.from('two')], { split: false });
+
+    t.is(cluster.count('append'), 2, 'it went to the new chunk at once');
+    t.deepEqual(cluster.content(file.inode), Buffer.from('onetwo'));
+  });
+});
+
 test('stat ends at its deadline when nobody knows the size', async t => {
   await withCluster(t, async cluster => {
     const { file } = await newFile(await cluster.connect());
