@@ -1,15 +1,16 @@
 // Handlers of operators' questions: what a file consists of and where, and how the cluster is. They only look; asking servers is bounded.
-import { type ChunkHandle, HOLE, type ServerId } from '../protocol/ids.js';
+import { type ChunkHandle, HOLE, type InodeId, type ServerId } from '../protocol/ids.js';
 import type { Reply, Request } from '../protocol/messages.js';
 import type { CallContext, Handlers } from '../rpc/types.js';
 import { answerDurably, deadlineOf, type Rooms } from './api-context.js';
 import { chunksAfter, getChunk, tailOf } from './chunks.js';
 import { readCounters } from './counters.js';
 import { listExtents } from './file-extents.js';
-import { getFile } from './inodes.js';
+import { getFile, sizeBytes } from './inodes.js';
 import { isCurrent } from './locations.js';
 import { resolve } from './namespace.js';
 import type { ChunkRecord } from './records.js';
+import { listTrash, type TrashItem } from './trash.js';
 
 type InfoChunk = Reply<'fileInfo'>['chunks'][number];
 type InfoReplica = InfoChunk['replicas'][number];
@@ -17,6 +18,7 @@ type InfoReplica = InfoChunk['replicas'][number];
 /** Replicas asked at once; chunk records read at once. */
 const INSPECTIONS_AT_ONCE = 64;
 const CHUNKS_PER_PAGE = 1_024;
+const TRASH_PER_PAGE = 1_024;
 
 export function adminHandlers(rooms: Rooms): Handlers<'fileInfo' | 'report'> {
   return {
@@ -118,10 +120,11 @@ function stateOf(chunk: ChunkRecord, replica: Parameters<typeof isCurrent>[0]): 
   return replica.version === chunk.version && replica.lengthBytes >= chunk.lengthBytes ? 'current' : 'behind';
 }
 
-async function report({ context, sessions, healing, balancing, garbage }: Rooms): Promise<Reply<'report'>> {
+async function report({ context, sessions, healing, balancing, garbage, sealing }: Rooms): Promise<Reply<'report'>> {
   const { servers, safeMode, store, cluster, platform } = context;
   const now = platform.clock.monotonicMs();
   const chunks = await countChunks(context);
+  const trashBytes = await sumTrash(context);
   const counters = readCounters(store);
   return {
     clusterId: cluster.clusterId,
@@ -146,6 +149,7 @@ async function report({ context, sessions, healing, balancing, garbage }: Rooms)
     files: counters.files,
     directories: counters.directories,
     trash: counters.trash,
+    trashBytes,
     garbage: counters.garbage,
     sessions: sessions.size,
     chunkSizeBytes: cluster.chunkSizeBytes,
@@ -159,6 +163,9 @@ async function report({ context, sessions, healing, balancing, garbage }: Rooms)
       copiesDone: healing.copies.copiesDone,
       deletions: garbage.deletionCount,
       hotChunks: healing.hot.count,
+      sealing: sealing.count,
+      bytesPerSecond: healing.copies.rate.bytesPerSecond(now),
+      bytesPerSecondMax: context.settings.copyRate,
     },
   };
 }
@@ -193,4 +200,16 @@ async function countChunks(context: Rooms['context']): Promise<Reply<'report'>['
   }
   const list = [...byCopies].map(([copies, chunks]) => ({ copies, chunks })).sort((a, b) => a.copies - b.copies);
   return { ...counts, byCopies: list };
+}
+
+/** Bytes of the files in the trash; chunks that they share with other files count as well. */
+async function sumTrash({ store }: Rooms['context']): Promise<number> {
+  let bytes = 0;
+  for (let after: { dueMs: number; inode: InodeId } | undefined; ; ) {
+    const page: TrashItem[] = await listTrash(store, { ...(after ? { after } : {}), limit: TRASH_PER_PAGE });
+    for (const { file } of page) bytes += sizeBytes(store, file);
+    const last = page[page.length - 1];
+    if (!last) return bytes;
+    after = last;
+  }
 }

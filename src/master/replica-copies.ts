@@ -6,6 +6,7 @@ import { LIMITS } from '../protocol/limits.js';
 import { findChunk } from './chunks.js';
 import { isCurrent } from './locations.js';
 import type { MasterContext } from './master-context.js';
+import { RateMeter } from './rate-meter.js';
 import type { ChunkRecord } from './records.js';
 import type { Sealing } from './sealing.js';
 
@@ -19,6 +20,7 @@ export class ReplicaCopies {
   /** Since the master's start: bytes that copies moved, and copies that were made. */
   copiedBytes = 0;
   copiesDone = 0;
+  readonly rate = new RateMeter();
 
   constructor(
     private readonly context: MasterContext,
@@ -73,6 +75,7 @@ export class ReplicaCopies {
       settings.copyTimeout,
     );
     this.copiedBytes += copiedBytes;
+    this.rate.add(copiedBytes, platform.clock.monotonicMs());
     this.copiesDone++;
     platform.logger.info(
       { handle, server, copiedBytes, lengthBytes, ms: Math.round(platform.clock.monotonicMs() - startMs) },

@@ -30,6 +30,11 @@ export class Sealing {
     private readonly onSealed: (chunk: ChunkRecord) => void,
   ) {}
 
+  /** Chunks that are being sealed. */
+  get count(): number {
+    return this.jobs.size;
+  }
+
   isSealing(handle: ChunkHandle): boolean {
     return this.jobs.has(handle);
   }

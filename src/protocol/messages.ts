@@ -439,8 +439,15 @@ export const ADMIN_TO_MASTER = {
           copiesDone: count,
           deletions: count,
           hotChunks: count,
+          /** Chunks that are being sealed. */
+          sealing: optional(count),
+          /** Of copies, over the last half minute, and what --copy-rate allows; 0 without limit. */
+          bytesPerSecond: optional(size),
+          bytesPerSecondMax: optional(size),
         }),
       ),
+      /** Of the files in the trash. */
+      trashBytes: optional(size),
     }),
   ),
   /** Operators only (role admin), as all that follow and change something. `server`: an id, the unique beginning of one, or an address. */

@@ -283,3 +283,19 @@ test('an end that can be decided by itself is not sealed for an operator', async
   await throwsCode(t, ask(cluster, 'recoverFile', { where: at('f'), accept: true }), 'INVALID');
   t.is((await ask(cluster, 'recoverFile', { where: at('f'), accept: false })).sealed, false);
 });
+
+test('the report shows what copies moved lately and what the trash holds', async t => {
+  const cluster = await start(t, 4);
+  await sealedFile(cluster, 'f');
+  await sealedFile(cluster, 'g');
+  await cluster.ask('unlink', { once: cluster.once(), where: at('g') });
+  await ask(cluster, 'setReplication', { where: at('f'), goal: 4 });
+  await cluster.clock.advance(1_000);
+
+  const { healing, trash, trashBytes } = await cluster.ask('report', {});
+
+  t.deepEqual({ trash, trashBytes }, { trash: 1, trashBytes: 100 });
+  t.is(healing?.copiedBytes, 100);
+  t.true(healing!.bytesPerSecond! > 0);
+  t.is(healing?.sealing, 0);
+});

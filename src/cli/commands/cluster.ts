@@ -5,7 +5,7 @@ import { LIMITS } from '../../protocol/limits.js';
 import type { Reply } from '../../protocol/messages.js';
 import { callMaster } from '../connect.js';
 import { about, optionsOf, placeOf, platformOf, print, printJson, type SessionOptions, withClient } from './session.js';
-import { showBytes, showTime, table } from './table.js';
+import { howMany, showBytes, showTime, table } from './table.js';
 
 type FileInfo = Reply<'fileInfo'>;
 type Report = Reply<'report'>;
@@ -101,7 +101,8 @@ async function report(options: SessionOptions): Promise<void> {
   const { chunks } = value;
   print(`cluster ${value.clusterId}${value.safemode ? `, in safe mode (${value.safemodeReason})` : ''}`);
   print(
-    `${value.files} files, ${value.directories} directories, ${value.trash} in the trash, ${value.sessions} clients; ` +
+    `${howMany(value.files, 'file')}, ${value.directories} directories, ${value.trash} in the trash (${showBytes(value.trashBytes ?? 0)}), ` +
+      `${howMany(value.sessions, 'client')}; ` +
       `chunks of ${showBytes(value.chunkSizeBytes)}, ${value.replicas} copies, at least ${value.minReplicas}`,
   );
   print(
@@ -111,6 +112,7 @@ async function report(options: SessionOptions): Promise<void> {
   print(
     `by copies: ${chunks.byCopies.map(({ copies, chunks: count }) => `${count} with ${copies}`).join(', ') || 'none'}`,
   );
+  if (value.healing) for (const line of showHealing(value.healing)) print(line);
   const rows = value.servers.map(server => [
     server.id,
     server.address,
@@ -118,9 +120,47 @@ async function report(options: SessionOptions): Promise<void> {
     server.reason ? `${server.state} (${server.reason})` : server.state,
     showBytes(server.usedBytes),
     showBytes(server.capacityBytes),
+    showFill(server),
     String(server.chunks),
+    showBytes(server.copiedBytes ?? 0),
+    showScrub(server.scrub),
   ]);
-  if (rows.length > 0) print(table(['server', 'address', 'location', 'state', 'used', 'capacity', 'chunks'], rows));
+  const headings = [
+    'server',
+    'address',
+    'location',
+    'state',
+    'used',
+    'capacity',
+    'full',
+    'chunks',
+    'copied',
+    'scrubbed',
+  ];
+  if (rows.length > 0) print(table(headings, rows));
+}
+
+/** What is being done, and what was since the master's start. */
+function* showHealing(healing: NonNullable<Report['healing']>): Generator<string> {
+  const { queued, copies, balancing, sealing, bytesPerSecond, bytesPerSecondMax } = healing;
+  const limit = bytesPerSecondMax ? ` of ${showBytes(bytesPerSecondMax)}/s allowed` : '';
+  yield `in hand: ${howMany(queued, 'chunk')} to look at, ${sealing ?? 0} being sealed, ${howMany(copies, 'copy')} under way ` +
+    `(${balancing} to even out) at ${showBytes(bytesPerSecond ?? 0)}/s${limit}, ${howMany(healing.deletions, 'replica')} to delete`;
+  yield `done: ${howMany(healing.copiesDone, 'copy')} with ${showBytes(healing.copiedBytes)}; ` +
+    `more copies of ${howMany(healing.hotChunks, 'chunk')} that are read much`;
+}
+
+/** Of the disk, whoever filled it. */
+function showFill({ capacityBytes, freeBytes }: Report['servers'][number]): string {
+  if (capacityBytes === 0) return '';
+  return `${Math.round((100 * (capacityBytes - freeBytes)) / capacityBytes)} %`;
+}
+
+/** How much of its bytes the round has checked so far. */
+function showScrub(scrub: Report['servers'][number]['scrub']): string {
+  if (!scrub) return '';
+  const percent = Math.floor((100 * scrub.checkedBytes) / Math.max(1, scrub.totalBytes));
+  return `${Math.min(100, percent)} % (round ${scrub.roundsDone + 1})`;
 }
 
 function jsonReport(value: Report): Record<string, unknown> {
@@ -138,6 +178,9 @@ function jsonReport(value: Report): Record<string, unknown> {
       free: server.freeBytes,
       chunks: server.chunks,
       lastHeardMs: server.lastHeardMs,
+      behind: server.behind ?? 0,
+      copied: server.copiedBytes ?? 0,
+      ...(server.scrub ? { scrub: server.scrub } : {}),
     })),
     chunks: {
       ...chunks,
