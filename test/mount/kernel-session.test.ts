@@ -184,6 +184,54 @@ test('only what the kernel knows is invalidated', async t => {
   t.is(kernel.notifications[2]?.data.toString('latin1', 16), 'd\0');
 });
 
+test('the calls on descriptors and names that come seldom do what they say', async t => {
+  const { kernel } = await begin();
+  await kernel.ask('CREATE', 1, CREATE, 'a');
+  await kernel.ask('CREATE', 1, CREATE, 'b');
+  const write = wire.WRITE_IN.encode({ fh: 1, offset: 0, size: 5 });
+  await kernel.ask('WRITE', 2, write, Buffer.from('hello'));
+  const sizeOf = async (node: number): Promise<number> =>
+    wire.ATTR_OUT.decode((await kernel.ask('GETATTR', node, wire.GETATTR_IN.encode({}))).data, 0).size;
+
+  const allocated = await kernel.ask('FALLOCATE', 2, wire.FALLOCATE_IN.encode({ fh: 1, offset: 4, length: 4 }));
+  t.deepEqual([allocated.errno, await sizeOf(2)], [0, 8]);
+
+  const seek = async (offset: number, whence: number) => {
+    const { errno, data } = await kernel.ask('LSEEK', 2, wire.LSEEK_IN.encode({ fh: 1, offset, whence }));
+    return errno === 0 ? wire.LSEEK_OUT.decode(data, 0).offset : -errno;
+  };
+  t.deepEqual([await seek(3, 3), await seek(3, 4), await seek(8, 3), await seek(0, 9)], [3, 8, -6, -22]);
+
+  const range = { fhIn: 1, offsetIn: 1, nodeidOut: 3, fhOut: 2, offsetOut: 0, len: 3 };
+  const copied = await kernel.ask('COPY_FILE_RANGE', 2, wire.COPY_FILE_RANGE_IN.encode(range));
+  t.is(wire.WRITE_OUT.decode(copied.data, 0).size, 3);
+  const more = { ...range, offsetOut: 3 };
+  const copied64 = await kernel.ask('COPY_FILE_RANGE_64', 2, wire.COPY_FILE_RANGE_IN.encode(more));
+  t.is(wire.COPY_FILE_RANGE_OUT.decode(copied64.data, 0).bytesCopied, 3);
+  const read = await kernel.ask('READ', 3, wire.READ_IN.encode({ fh: 2, offset: 0, size: 100 }));
+  t.is(read.data.toString(), 'ellell');
+
+  const { data } = await kernel.ask('STATX', 2, wire.STATX_IN.encode({ sxMask: 0xfff }));
+  t.like(wire.STATX_OUT.decode(data, 0), { ino: 2, size: 8, mode: 0o100640, uid: 1000, mask: 0x7ff, nlink: 1 });
+});
+
+test('renames that keep what is there, or exchange it', async t => {
+  const { kernel } = await begin();
+  await kernel.ask('CREATE', 1, CREATE, 'a');
+  await kernel.ask('CREATE', 1, CREATE, 'b');
+  const rename = (flags: number) => kernel.ask('RENAME2', 1, wire.RENAME2_IN.encode({ newdir: 1, flags }), 'a', 'b');
+  const inodeOf = async (name: string): Promise<number> =>
+    wire.ENTRY_OUT.decode((await kernel.ask('LOOKUP', 1, name)).data, 0).nodeid;
+
+  t.is((await rename(1)).errno, 17);
+  t.deepEqual([await inodeOf('a'), await inodeOf('b')], [2, 3]);
+  t.is((await rename(2)).errno, 0);
+  t.deepEqual([await inodeOf('a'), await inodeOf('b')], [3, 2]);
+  t.is((await rename(4)).errno, 22);
+  t.is((await rename(0)).errno, 0);
+  t.is(await inodeOf('b'), 3);
+});
+
 test('a large write gives its memory away, a small one is copied', async t => {
   const { kernel } = await begin();
   await kernel.ask('CREATE', 1, CREATE, 'f');

@@ -1,5 +1,6 @@
 // A process that mounts MemoryOperations: `node serve-memory.js native|kernel DIR [JSON of FuseTransportOptions]`. For tests and benchmarks,
-// which must never touch a mount from the process that serves it. Prints "mounted", ends with status 0 when the mount has ended; SIGTERM unmounts.
+// which must never touch a mount from the process that serves it. Prints "mounted", ends with status 0 when the mount has ended; SIGTERM unmounts, SIGUSR2 exits
+// with status 3 while it is mounted.
 
 import type { Logger } from '../../src/lib/logger.js';
 import { SystemClock } from '../../src/lib/system-clock.js';
@@ -34,6 +35,8 @@ const create = kind === 'kernel' ? createKernelTransport : createNativeTransport
 const transport = create(options, logger, new SystemClock());
 
 process.once('SIGTERM', () => void transport.unmount());
+// For the test of exits that nobody planned.
+process.once('SIGUSR2', () => process.exit(3));
 try {
   await transport.mount();
 } catch (error) {

@@ -13,6 +13,21 @@ try: os.getxattr("f", "user.a")
 except OSError as error: print(error.errno)
 '`;
 
+const PYTHON_SELDOM_CALLS = `python3 -c '
+import ctypes, errno, os
+a = os.open("a", os.O_RDWR | os.O_CREAT); b = os.open("b", os.O_RDWR | os.O_CREAT)
+os.write(a, b"hello"); os.posix_fallocate(a, 0, 8); print(os.fstat(a).st_size)
+print(os.lseek(a, 3, os.SEEK_DATA), os.lseek(a, 3, os.SEEK_HOLE))
+try: os.lseek(a, 8, os.SEEK_DATA)
+except OSError as error: print(errno.errorcode[error.errno])
+print(os.copy_file_range(a, b, 5, 1, 0), os.pread(b, 4, 0).decode())
+libc = ctypes.CDLL(None, use_errno=True)
+def rename(flags): return libc.renameat2(-100, b"a", -100, b"b", flags)
+rename(1); print(errno.errorcode[ctypes.get_errno()])
+inodes = {os.fstat(a).st_ino: "a", os.fstat(b).st_ino: "b"}
+rename(2); print(inodes[os.stat("a").st_ino], inodes[os.stat("b").st_ino])
+'`;
+
 for (const [kind, problem] of [
   ['native', nativeTransportProblem()],
   ['kernel', kernelTransportProblem()],
@@ -196,6 +211,27 @@ for (const [kind, problem] of [
 
     t.is(await sh('touch f; flock f -c "flock -n f true || echo held"; flock -n f echo free'), 'held\nfree');
     t.is(await sh('(flock f -c "sleep 0.3; echo first") & sleep 0.1; flock f echo second; wait'), 'first\nsecond');
+  });
+
+  runKernel(
+    title('fallocate, seeking data and holes, copying ranges and exchanging names work through system calls'),
+    async t => {
+      const { sh } = bound(await mountMemory(t, kind));
+
+      t.is(await sh(PYTHON_SELDOM_CALLS), '8\n3 8\nENXIO\n5 ello\nEEXIST\nb a');
+      // stat(1) asks for the time of birth, for which newer kernels send a message of its own; there is none.
+      t.is(await sh('printf x > f; stat -c "%s %w" f'), '1 -');
+    },
+  );
+
+  runKernel(title('a process that exits while it serves is not held up by its reads, and leaves no mount'), async t => {
+    const mounted = await mountMemory(t, kind);
+    t.is(await mounted.sh('echo x > f; cat f'), 'x');
+
+    mounted.server.kill('SIGUSR2');
+
+    t.is(await mounted.exit, 3);
+    t.false(await isMounted(mounted.directory));
   });
 
   runKernel(title('new files belong to the caller, and foreign ones are protected'), async t => {

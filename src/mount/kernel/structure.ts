@@ -38,6 +38,11 @@ export class Structure<F extends Fields> {
     this.sizeBytes = sizeBytes;
   }
 
+  /** Where each field begins, in bytes. */
+  get offsets(): Record<string, number> {
+    return Object.fromEntries(this.places.map(({ name, offset }) => [name, offset]));
+  }
+
   /** Throws INVALID when `buffer` ends before the structure does, or when a number is not a safe integer. */
   decode(buffer: Buffer, at: number): Values<F> {
     if (at + this.sizeBytes > buffer.length) throw new GfsError('INVALID', `the request ends inside ${this.name}`);
