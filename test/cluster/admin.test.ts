@@ -3,7 +3,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import test from 'ava';
 import { Cluster, until } from './cluster.js';
-import { program } from './processes.js';
+import { program, run } from './processes.js';
 
 interface Info {
   size: number;
@@ -104,3 +104,46 @@ test.serial('what operators do with a cluster of real processes', async t => {
   t.is(master.code, 0, master.stderr);
   t.like(JSON.parse(master.stdout), { problems: [], counters: { files: 0, directories: 1 } });
 });
+
+test.serial(
+  'DESIGN 4, rule 8: after a loss of power on all servers, one of which stays away, an operator decides where a file ends',
+  async t => {
+    const cluster = await Cluster.start(t, { servers: 3, master: ['--lease', '20s', '--dead-after', '1s'] });
+    const append = async (text: string): Promise<void> => {
+      const args = ['bin/gfs.js', '--master', cluster.masterAddress, 'append', '/f'];
+      const result = await run(process.execPath, args, { input: Buffer.from(text) });
+      t.is(result.code, 0, result.stderr);
+    };
+    await append('hello');
+    await append('world');
+    for (const { daemon } of cluster.servers) await daemon.stop('SIGKILL');
+    // What a machine forgets with its power: the witnesses in its memory.
+    for (const { data } of cluster.servers) {
+      const { stdout } = await program('gfs-chunkserver', ['inspect', '--data', data, '--json']);
+      const { identity } = (JSON.parse(stdout) as { directories: [{ identity: { server: string; disk: string } }] })
+        .directories[0];
+      fs.rmSync(`/dev/shm/gfs-${process.getuid!()}/w-${identity.server}-${identity.disk}`);
+    }
+    await Promise.all([cluster.startServer(0), cluster.startServer(1)]);
+    interface Recovery {
+      stuck: boolean;
+      sealed: boolean;
+      size: number;
+      tail?: { acceptBytes?: number; members: Array<{ state: string }> };
+    }
+    const isStuck = async (): Promise<boolean> => {
+      const { stuck, tail } = await cluster.json<Recovery>('recover', '/f');
+      return stuck && tail?.members.filter(({ state }) => state === 'suspect').length === 2;
+    };
+    await until('both servers are back and the end is not decided', isStuck);
+    const fsck = await cluster.gfs('fsck');
+    t.is(fsck.code, 1);
+    t.regex(fsck.stdout, /everything from byte 0 cannot be read; gfs recover \/f shows why/);
+
+    t.like(await cluster.json<Recovery>('recover', '/f', '--accept-suspect'), { sealed: true, stuck: false, size: 10 });
+
+    t.is((await cluster.gfs('cat', '/f')).stdout, 'helloworld');
+    await cluster.startServer(2);
+    await until('the third copy is there', async () => (await cluster.gfs('fsck')).code === 0);
+  },
+);

@@ -120,7 +120,11 @@ function show(result: Result, { repair, isWell }: { repair: boolean; isWell: boo
   if (metadata && !metadata.exact && metadata.problems.length > 0)
     print('metadata: it changed while it was read; what stands above was seen several times');
   for (const { path, fromByte, lengthBytes, finding } of fileFindings) {
-    if (finding.problems.includes('unreadable')) print(`/${path}: ${showRange(fromByte, lengthBytes)} cannot be read`);
+    if (finding.problems.includes('unreadable')) {
+      const isOpen = finding.state === 'open';
+      const advice = isOpen ? `; gfs recover /${path} shows why` : '';
+      print(`/${path}: ${showRange(fromByte, isOpen ? 0 : lengthBytes)} cannot be read${advice}`);
+    }
     print(`/${path}: ${showFinding(finding)}`);
   }
   for (const finding of unnamed(result)) print(`in the trash: ${showFinding(finding)}`);
@@ -148,8 +152,9 @@ function countAffected(result: Result): string {
   return parts.join(', ');
 }
 
+/** Of a chunk that is still open the end is not known: 0. */
 function showRange(fromByte: number, lengthBytes: number): string {
-  return lengthBytes === 0 ? `what follows byte ${fromByte}` : `bytes ${fromByte} to ${fromByte + lengthBytes - 1}`;
+  return lengthBytes === 0 ? `everything from byte ${fromByte}` : `bytes ${fromByte} to ${fromByte + lengthBytes - 1}`;
 }
 
 function showFinding({ handle, state, goal, good, problems, replicas }: Finding): string {
