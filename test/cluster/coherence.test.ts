@@ -3,8 +3,8 @@
 import path from 'node:path';
 import test from 'ava';
 import { kernelTransportProblem } from '../../src/mount/kernel/transport.js';
-import { Cluster } from './cluster.js';
-import { run } from './processes.js';
+import { Cluster, until } from './cluster.js';
+import { must, run, shell } from './processes.js';
 
 const problem = kernelTransportProblem();
 const kernelTest = problem === undefined ? test.serial : test.serial.skip;
@@ -14,7 +14,8 @@ const SHOWN_WITHIN_MS = 100;
 const NEVER_AFTER_MS = 5_000;
 
 kernelTest('a change of one mount shows on another that has cached what was there, within 100 ms', async t => {
-  const cluster = await Cluster.start(t, { master: ['--lease', '60s'] });
+  // Heartbeats, by which the master learns that a file grew, are far apart.
+  const cluster = await Cluster.start(t, { master: ['--lease', '60s'], chunkserver: ['--heartbeat', '4s'] });
   const [here, there] = [
     await cluster.mount({ args: ['--fuse', 'kernel'] }),
     await cluster.mount({ args: ['--fuse', 'kernel'] }),
@@ -34,4 +35,29 @@ kernelTest('a change of one mount shows on another that has cached what was ther
     t.true(sorted[ROUNDS >> 1]! <= SHOWN_WITHIN_MS, `${what}: ${times.join(' ')}`);
     t.true(sorted.at(-1)! < NEVER_AFTER_MS, `${what}: ${times.join(' ')}`);
   }
+});
+
+kernelTest('a mount that lost its connection drops what it and its kernel had cached', async t => {
+  const cluster = await Cluster.start(t, { servers: 2, minReplicas: 1 });
+  const [here, there] = [
+    await cluster.mount({ args: ['--fuse', 'kernel'] }),
+    await cluster.mount({ args: ['--fuse', 'kernel'] }),
+  ];
+  await must(t, `mkdir ${here}/d ${here}/gone; stat ${there}/d ${there}/gone`);
+  const started = Date.now();
+  const pid = cluster.mountPid(there);
+
+  // It hears nothing of what happens: the notices go to a connection of a master that is gone.
+  process.kill(pid, 'SIGSTOP');
+  t.teardown(() => shell(`kill -CONT ${pid}`));
+  await cluster.master.stop('SIGKILL');
+  await cluster.startMaster();
+  await must(t, `chmod 700 ${here}/d; rmdir ${here}/gone`);
+  process.kill(pid, 'SIGCONT');
+  const awakeMs = Date.now();
+
+  await until('the change shows', async () => (await shell(`stat -c %a ${there}/d`)).stdout === '700\n');
+  await until('the name is gone', async () => (await shell(`stat ${there}/gone`)).code !== 0);
+  t.log(`${Date.now() - started} ms after it was cached, for up to 10,000 ms`);
+  t.true(Date.now() - awakeMs < NEVER_AFTER_MS);
 });
