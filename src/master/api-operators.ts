@@ -124,6 +124,6 @@ function safemode({ context }: Rooms, action: Request<'safemode'>['action']): Re
   const { safeMode } = context;
   if (action === 'enter') safeMode.enter();
   if (action === 'leave') safeMode.leave();
-  const { isOn, reason, isByOperator } = safeMode;
-  return { on: isOn, reason: reason.slice(0, 500), byOperator: isByOperator };
+  const { isOn, reason, isByOperator, isDistrusting } = safeMode;
+  return { on: isOn, reason: reason.slice(0, 500), byOperator: isByOperator, oldMetadata: isDistrusting };
 }

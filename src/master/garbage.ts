@@ -31,11 +31,14 @@ interface Deletion {
   notBeforeMs: number;
 }
 
+/** A replica of a chunk that the metadata does not know, left alone until an operator looks at it. */
+export type UnclearReplica = Omit<Deletion, 'notBeforeMs'>;
+
 export class Garbage {
   private readonly deletions = new Map<string, Deletion>();
   private readonly collected = new Set<ChunkHandle>();
   /** Unknown replicas that are left alone until an operator looks at them. */
-  private readonly unclear = new Map<string, Deletion>();
+  private readonly unclear = new Map<string, UnclearReplica>();
   private inFlight = 0;
   private wasShort = false;
 
@@ -54,6 +57,7 @@ export class Garbage {
     const { handle, version } = report;
     const { nextHandle } = readCounters(store);
     if (handle >= nextHandle) {
+      this.noteUnclear({ server, handle, version });
       safeMode.distrustMetadata(
         `chunkserver ${server} holds chunk ${handleName(handle)}, which this metadata has never given out: it is an old copy`,
       );
@@ -63,8 +67,7 @@ export class Garbage {
     if (handle < firstHandle || this.collected.has(handle)) this.enqueue({ server, handle, version, notBeforeMs: 0 });
     else {
       platform.logger.warn({ server, handle, version }, 'an unknown replica is left alone: its origin is not clear');
-      if (this.unclear.size < UNCLEAR_MAX)
-        this.unclear.set(`${handle}@${server}`, { server, handle, version, notBeforeMs: 0 });
+      this.noteUnclear({ server, handle, version });
     }
   }
 
@@ -75,22 +78,24 @@ export class Garbage {
     );
   }
 
-  /** Unknown replicas whose origin is not clear; those that have become known, or whose server is gone, are not among them. */
-  unclearReplicas(): Array<{ server: ServerId; handle: ChunkHandle; version: number }> {
+  /** Unknown replicas on live servers whose origin is not clear. */
+  unclearReplicas(): UnclearReplica[] {
     const { store, servers } = this.context;
-    for (const [key, { server, handle }] of this.unclear)
-      if (!servers.isLive(server) || findChunk(store, handle)) this.unclear.delete(key);
-    return [...this.unclear.values()].map(({ server, handle, version }) => ({ server, handle, version }));
+    for (const [key, { handle }] of this.unclear) if (findChunk(store, handle)) this.unclear.delete(key);
+    return [...this.unclear.values()].filter(({ server }) => servers.isLive(server));
   }
 
   /**
-   * An operator wants the unclear ones gone. Each has a handle that this process gave out and a record no more, and records only go when a chunk is
-   * collected: nothing refers to it.
+   * An operator wants the unclear ones gone: those whose handle was given out and has a record no more, which only goes when a chunk is collected, so
+   * that nothing refers to it. A handle that was never given out is a sign of old metadata, and stays.
    */
   deleteUnclear(): void {
-    this.unclearReplicas();
-    for (const deletion of this.unclear.values()) this.enqueue(deletion);
-    this.unclear.clear();
+    const { nextHandle } = readCounters(this.context.store);
+    for (const replica of this.unclearReplicas()) {
+      if (replica.handle >= nextHandle) continue;
+      this.enqueue({ ...replica, notBeforeMs: 0 });
+      this.unclear.delete(`${replica.handle}@${replica.server}`);
+    }
   }
 
   /** One round. Called regularly; does nothing in safe mode. */
@@ -187,6 +192,10 @@ export class Garbage {
       this.inFlight--;
       if (this.inFlight === 0) this.deleteSome();
     }
+  }
+
+  private noteUnclear(replica: UnclearReplica): void {
+    if (this.unclear.size < UNCLEAR_MAX) this.unclear.set(`${replica.handle}@${replica.server}`, replica);
   }
 
   private noteCollected(handle: ChunkHandle): void {

@@ -482,7 +482,13 @@ export const ADMIN_TO_MASTER = {
   safemode: message(
     108,
     object({ action: oneOf('get', 'enter', 'leave') }),
-    object({ on: boolean, reason: text(500), byOperator: boolean }),
+    object({
+      on: boolean,
+      reason: text(500),
+      byOperator: boolean,
+      /** It is on for good: servers hold what this metadata has never heard of. */
+      oldMetadata: boolean,
+    }),
   ),
 
   /** Contradictions between the rows of the metadata. `exact`: nothing changed meanwhile; otherwise what several passes found alike. */

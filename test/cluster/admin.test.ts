@@ -145,5 +145,15 @@ test.serial(
     t.is((await cluster.gfs('cat', '/f')).stdout, 'helloworld');
     await cluster.startServer(2);
     await until('the third copy is there', async () => (await cluster.gfs('fsck')).code === 0);
+
+    // One chunk on a disk without a server: its record, and each block beside its checksum.
+    const { daemon, data } = cluster.servers[2]!;
+    await daemon.stop();
+    const inspect = (...args: string[]) => program('gfs-chunkserver', ['inspect', '--data', data, '1', ...args]);
+    t.regex((await inspect()).stdout, /every block matches its checksum/);
+    fs.writeFileSync(path.join(data, 'chunks/01/0000000000000001'), 'helloWorld');
+    const damaged = await inspect('--json');
+    t.is(damaged.code, 1);
+    t.like((JSON.parse(damaged.stdout) as unknown[])[0], { badBlocks: [{ fromByte: 0, lengthBytes: 10 }] });
   },
 );

@@ -188,7 +188,11 @@ test('FAULTS promise 8: safe mode because of old metadata is not left at a word'
   await cluster.beat(cluster.servers[0]!, { changed: cluster.servers[0]!.reports() });
 
   await throwsCode(t, ask(cluster, 'safemode', { action: 'leave' }), 'SAFE_MODE');
-  t.regex((await ask(cluster, 'safemode', { action: 'get' })).reason, /old copy/);
+  const { reason, oldMetadata } = await ask(cluster, 'safemode', { action: 'get' });
+  t.true(oldMetadata);
+  t.regex(reason, /old copy/);
+  t.is((await ask(cluster, 'checkOrphans', { repair: false })).orphans[0]?.handle, foreign);
+  await throwsCode(t, ask(cluster, 'checkOrphans', { repair: true }), 'SAFE_MODE');
 });
 
 test('a check names missing, corrupt and unreadable copies with the file and its bytes, and is clean after healing', async t => {

@@ -103,8 +103,14 @@ async function checkChunks(ask: AskMaster, { repair }: Job): Promise<Pick<Result
   return result;
 }
 
-function countProblems({ metadata, fileFindings, chunkFindings, orphans }: Result): number {
-  return (metadata?.problems.length ?? 0) + fileFindings.length + chunkFindings.length + (orphans?.total ?? 0);
+function countProblems({ metadata, fileFindings, chunkFindings, orphans, safemode }: Result): number {
+  return (
+    Number(safemode.oldMetadata) +
+    (metadata?.problems.length ?? 0) +
+    fileFindings.length +
+    chunkFindings.length +
+    (orphans?.total ?? 0)
+  );
 }
 
 /** Chunks that no file of the tree named: those of the trash. */
@@ -115,7 +121,8 @@ function unnamed({ fileFindings, chunkFindings }: Result): Finding[] {
 
 function show(result: Result, { repair, isWell }: { repair: boolean; isWell: boolean }): void {
   const { metadata, files, fileFindings, chunks, orphans, safemode } = result;
-  if (safemode.on) print(`in safe mode (${safemode.reason}): not all servers may have said what they hold`);
+  if (safemode.oldMetadata) print(`metadata: ${safemode.reason}; start the master on the newest copy`);
+  else if (safemode.on) print(`in safe mode (${safemode.reason}): not all servers may have said what they hold`);
   for (const problem of metadata?.problems ?? []) print(`metadata: ${problem}`);
   if (metadata && !metadata.exact && metadata.problems.length > 0)
     print('metadata: it changed while it was read; what stands above was seen several times');
@@ -172,6 +179,8 @@ function jsonResult(result: Result, { path, repair, isWell }: { path: string; re
     clean: isWell,
     repair,
     safemode: safemode.on,
+    oldMetadata: safemode.oldMetadata,
+    reason: safemode.reason,
     files,
     chunks,
     metadata: metadata ?? { problems: [], exact: false },

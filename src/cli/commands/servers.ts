@@ -72,8 +72,9 @@ async function undrain(server: string, options: SessionOptions): Promise<void> {
 }
 
 async function safemode(action: 'get' | 'enter' | 'leave', options: SessionOptions): Promise<void> {
-  const { on, reason, byOperator } = await askMaster(options, 'safemode', { action });
-  if (options.json) return printJson({ safemode: on, reason, byOperator });
+  const { on, ...rest } = await askMaster(options, 'safemode', { action });
+  const { reason, byOperator } = rest;
+  if (options.json) return printJson({ safemode: on, ...rest });
   print(on ? `safe mode is on: ${reason}` : 'safe mode is off');
   if (on && byOperator) print('it ends with gfs safemode leave, or with a restart of the master');
 }
