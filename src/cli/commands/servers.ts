@@ -1,5 +1,6 @@
 // gfs drain, undrain and safemode: what an operator does with servers before and after work on them.
 import { Argument, type Command } from 'commander';
+import { GfsError } from '../../protocol/errors.js';
 import type { Reply } from '../../protocol/messages.js';
 import type { AskMaster } from '../connect.js';
 import { askMaster, asOperator, optionsOf, print, printJson, type SessionOptions } from './session.js';
@@ -59,7 +60,8 @@ async function untilSafe(ask: AskMaster, first: DrainState, options: SessionOpti
     progress.show(state);
     await new Promise(resolve => setTimeout(resolve, LOOK_MS));
     state = await ask('drainStatus', { server: first.server });
-    if (!state.draining) break;
+    if (!state.draining)
+      throw new GfsError('INTERRUPTED', `${nameOf(state)}: its draining was called off; do not stop it for good`);
   }
   progress.end();
   return state;
