@@ -1,5 +1,5 @@
-// What a start finds in one data directory, and what it does about it: torn tails are cut off, files and records compared, and after a loss of
-// power open chunks are verified and become suspect (DESIGN 4). It deletes no bytes that a record speaks of.
+// What a start finds in one data directory, and what it does about it: torn tails are cut off, files and records compared, open chunks verified where
+// they were not synced; after a loss of power all of those are suspect, otherwise those that lack bytes (DESIGN 4). It deletes no bytes that a record speaks of.
 import { crc32 } from '../lib/checksum.js';
 import type { Platform } from '../lib/platform.js';
 import type { ChunkHandle } from '../protocol/ids.js';
@@ -93,8 +93,11 @@ export class StartCheck {
       await disk.files.use(chunk.handle, { create: false }, file => file.truncate(recorded));
       this.platform.logger.info({ handle: chunk.handle, from: size, to: recorded }, 'cut a torn append off');
     }
-    if (!options.lossy && size >= recorded) return;
+    if (!options.lossy && chunk.syncedBytes >= recorded && size >= recorded) return;
     const verified = await this.verifiedLength(chunk, Math.min(size, recorded));
+    // The index is complete, which does not show that the file is: where a file system was cut off, the last sync of another chunk may have brought
+    // the record of this one to the disk, and nothing its bytes. When they match, only the process was gone.
+    if (!options.lossy && verified === recorded) return;
     if (verified < recorded || !chunk.suspect) {
       this.platform.logger.warn(
         { handle: chunk.handle, version: chunk.version, recorded, verified, lossy: options.lossy },

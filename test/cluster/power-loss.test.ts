@@ -4,7 +4,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import test, { type ExecutionContext } from 'ava';
-import { Cluster } from './cluster.js';
+import { Cluster, until } from './cluster.js';
 import { checkLines, type LineWriter, startWriter } from './lines.js';
 import { must, shell } from './processes.js';
 
@@ -49,6 +49,29 @@ async function check(
   return lines;
 }
 
+/** Whether no thread of the process runs in user mode any more. */
+function isStopped(pid: number): boolean {
+  const states = fs
+    .readdirSync(`/proc/${pid}/task`)
+    .map(task => fs.readFileSync(`/proc/${pid}/task/${task}/stat`, 'utf8'));
+  // D: in a call of the kernel's that cannot be interrupted, after which it stops.
+  return states.every(state => /\) [TD] /.test(state));
+}
+
+/** Every directory in the log holds `b` and nothing else; a failure says what this mount, a client of its own and a mount of its own see. */
+async function checkNames(t: ExecutionContext, cluster: Cluster, point: string, log: string): Promise<void> {
+  const wrong = (
+    await must(t, `while read n; do [ -e ${point}/$n/b ] && [ ! -e ${point}/$n/a ] || echo $n; done < ${log}; true`)
+  ).trim();
+  if (wrong === '') return;
+  for (const name of wrong.split('\n').slice(0, 3)) {
+    const here = await shell(`ls -la ${point}/${name} ${point}/${name}/a ${point}/${name}/b`);
+    const there = await cluster.gfs('ls', `/${name}`);
+    t.log(`${name}: the mount shows ${here.stdout}${here.stderr}\nanother client ${there.stdout}${there.stderr}`);
+  }
+  throw new Error(`missing or half done: ${wrong}`);
+}
+
 test(`${rounds} losses of power: nothing that fsync confirmed is missing, no acknowledged name is missing or half done`, async t => {
   t.timeout(rounds * 60_000 + 120_000);
   if ((await shell('command -v xfs_io && command -v mkfs.ext4 && losetup -f')).code !== 0) {
@@ -84,11 +107,13 @@ test(`${rounds} losses of power: nothing that fsync confirmed is missing, no ack
     await pause(500 + ((round * 379) % 700));
 
     const victims = round % 3 === 0 ? [1 + (round % 2)] : round % 3 === 1 ? [0] : [0, 1, 2, 3];
+    const daemons = victims.map(victim => (victim === 0 ? cluster.master : cluster.servers[victim - 1]!.daemon));
+    // Processors stop with the disk: an fsync that ext4 is in the middle of when it is shut down may return success for bytes that never arrived
+    // (15 of 250 shutdowns under a writer, measured on Linux 6.18), and nobody must hear of it.
+    for (const daemon of daemons) daemon.signal('SIGSTOP');
+    for (const daemon of daemons) await until('the process is stopped', () => isStopped(daemon.pid));
     for (const victim of victims) await disks[victim]!.cut(t);
-    await pause((round * 53) % 100);
-    await Promise.all(
-      victims.map(victim => (victim === 0 ? cluster.master : cluster.servers[victim - 1]!.daemon).stop('SIGKILL')),
-    );
+    await Promise.all(daemons.map(daemon => daemon.kill()));
     for (const victim of victims) await disks[victim]!.restore(t);
     if (victims.includes(0)) await cluster.startMaster();
     for (const victim of victims) if (victim > 0) await cluster.startServer(victim - 1);
@@ -103,10 +128,7 @@ test(`${rounds} losses of power: nothing that fsync confirmed is missing, no ack
     );
     all.push(...writers.map((writer, i) => ({ file: `${point}/lines-${round}-${i}`, writer })));
     await check(t, all.slice(-writers.length));
-    await must(
-      t,
-      `while read n; do [ -e ${point}/$n/b ] && [ ! -e ${point}/$n/a ] || { echo "$n is missing or half done"; exit 1; }; done < ${log}`,
-    );
+    await checkNames(t, cluster, point, log);
   }
   // What survived one loss survives the later ones too.
   const lines = await check(t, all);

@@ -177,6 +177,12 @@ export class Daemon {
     this.child.kill(signal);
   }
 
+  /** Ends it at once, without letting a stopped one run before. */
+  kill(): Promise<number> {
+    this.child.kill('SIGKILL');
+    return this.exited;
+  }
+
   /** Ends it and settles with its exit code. */
   async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<number> {
     if (this.child.exitCode === null && this.child.signalCode === null) {
