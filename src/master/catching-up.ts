@@ -11,7 +11,11 @@ const LOOKS_PER_STEP = 1_024;
 export class CatchingUp {
   private readonly behind = new Map<ServerId, Set<ChunkHandle>>();
 
-  constructor(private readonly context: Pick<MasterContext, 'store' | 'locations' | 'servers' | 'platform'>) {}
+  constructor(
+    private readonly context: Pick<MasterContext, 'store' | 'locations' | 'servers' | 'platform'>,
+    /** It can take what is missing elsewhere. */
+    private readonly onRecovered: (server: ServerId) => void,
+  ) {}
 
   /** A server is back with what it holds. */
   begin(server: ServerId): void {
@@ -43,6 +47,7 @@ export class CatchingUp {
       if (behind.size > 0) continue;
       this.behind.delete(server);
       platform.logger.info({ server }, 'chunkserver has recovered');
+      this.onRecovered(server);
     }
   }
 

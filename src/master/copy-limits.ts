@@ -4,6 +4,9 @@ import { assert } from '../lib/assert.js';
 import type { Clock } from '../lib/clock.js';
 import type { ServerId } from '../protocol/ids.js';
 
+/** Copies may be begun for so long ahead of what is paid for, so that the rate is used although they are begun in rounds. */
+const AHEAD_MS = 500;
+
 export interface CopyLimitValues {
   copiesMax: number;
   /** Copies that one server takes part in, as source or target. */
@@ -29,7 +32,7 @@ export class CopyLimits {
 
   /** No copy at all may begin now. */
   get isFull(): boolean {
-    return this.count >= this.values.copiesMax || this.paidUntilMs > this.clock.monotonicMs();
+    return this.count >= this.values.copiesMax || this.paidUntilMs > this.clock.monotonicMs() + AHEAD_MS;
   }
 
   copiesAt(server: ServerId): number {
@@ -38,7 +41,7 @@ export class CopyLimits {
 
   /**
    * Takes a place for a copy of about `bytes` between these servers; undefined when there is none. The function returned gives it back. A copy
-   * may begin when those before it are paid for, so a window of time has at most the rate and one chunk.
+   * may begin when those before it are nearly paid for: a window of time has at most the rate, what is ahead, and one chunk.
    */
   enter(servers: readonly ServerId[], bytes: number): (() => void) | undefined {
     if (this.isFull || servers.some(server => this.copiesAt(server) >= this.values.copiesPerServer)) return undefined;

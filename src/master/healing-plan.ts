@@ -69,7 +69,9 @@ export function nextStep(facts: HealingFacts): HealingStep {
   return { kind: 'copy', holders: live.map(({ server }) => server), corrupt: corrupt.map(({ server }) => server) };
 }
 
-function openStep({ chunk, downForMs, rereplicateAfterMs, ageMs, upCount, isDraining }: HealingFacts): HealingStep {
+function openStep(facts: HealingFacts): HealingStep {
+  const { chunk, downForMs, rereplicateAfterMs, ageMs, upCount, isDraining } = facts;
+  if (hasBadMember(facts)) return { kind: 'seal' };
   // Its file goes on in a chunk elsewhere; what is sealed can be moved.
   if (upCount > 0 && chunk.chain.some(({ server }) => isDraining(server))) return { kind: 'seal' };
   const downMs = Math.max(...chunk.chain.map(({ server }) => downForMs(server)));
@@ -79,4 +81,18 @@ function openStep({ chunk, downForMs, rereplicateAfterMs, ageMs, upCount, isDrai
   const couldHaveMore = chunk.chain.length < Math.min(chunk.goal, upCount);
   if (!couldHaveMore) return { kind: 'none' };
   return ageMs >= rereplicateAfterMs ? { kind: 'seal' } : { kind: 'later', afterMs: rereplicateAfterMs - ageMs };
+}
+
+/** A member has lost or damaged bytes, and another has not: sealed at what the good ones have, the chunk can be healed. */
+function hasBadMember({ chunk, replicas, downForMs }: HealingFacts): boolean {
+  const members = replicas.filter(
+    ({ server }) => downForMs(server) === 0 && chunk.chain.some(member => member.server === server),
+  );
+  const isBad = ({ corrupt, suspect }: Replica): boolean => corrupt || suspect;
+  return members.some(isBad) && chunk.chain.some(({ server }) => isGood(server));
+
+  function isGood(server: ServerId): boolean {
+    const known = members.find(member => member.server === server);
+    return known !== undefined && !isBad(known);
+  }
 }

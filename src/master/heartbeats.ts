@@ -152,7 +152,7 @@ export class Heartbeats {
     locations.report(server.id, report);
     const isFine = !report.gone && chunk.state === 'sealed' && this.isFine(server.id, report.handle, chunk);
     const isSurplus = isFine && locations.get(report.handle).length > chunk.goal;
-    const isOpen = !report.gone && !report.corrupt && chunk.state === 'open';
+    const isOpen = !report.gone && !report.corrupt && !report.suspect && chunk.state === 'open';
     if (isSurplus || !(isFine || isOpen)) this.rooms.healing.consider(report.handle);
   }
 

@@ -186,7 +186,7 @@ class Running {
     const healing: Healing = new Healing(context, () => sealing);
     const sealing: Sealing = new Sealing(context, chunk => healing.consider(chunk.handle));
     const targets = new AppendTargets(context, sealing);
-    this.catchingUp = new CatchingUp(context);
+    this.catchingUp = new CatchingUp(context, server => healing.onServerUp(server));
     const garbage = new Garbage(context, inode => sessions.isOpen(inode));
     this.rooms = {
       context,
