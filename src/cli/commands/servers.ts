@@ -56,15 +56,18 @@ async function drain(server: string, options: SessionOptions & { wait?: boolean 
 async function untilSafe(ask: AskMaster, first: DrainState, options: SessionOptions): Promise<DrainState> {
   let state = first;
   const progress = new DrainProgress(options.json === true);
-  while (!state.safe) {
-    progress.show(state);
-    await new Promise(resolve => setTimeout(resolve, LOOK_MS));
-    state = await ask('drainStatus', { server: first.server });
-    if (!state.draining)
-      throw new GfsError('INTERRUPTED', `${nameOf(state)}: its draining was called off; do not stop it for good`);
+  try {
+    while (!state.safe) {
+      progress.show(state);
+      await new Promise(resolve => setTimeout(resolve, LOOK_MS));
+      state = await ask('drainStatus', { server: first.server });
+      if (!state.draining)
+        throw new GfsError('INTERRUPTED', `${nameOf(state)}: its draining was called off; do not stop it for good`);
+    }
+    return state;
+  } finally {
+    progress.end();
   }
-  progress.end();
-  return state;
 }
 
 async function undrain(server: string, options: SessionOptions): Promise<void> {
