@@ -111,8 +111,11 @@ export class Cluster {
   /** Mounts on a fresh directory, in the background, and settles with the mount point when it works. */
   async mount(options: { args?: string[]; name?: string } = {}): Promise<string> {
     const point = path.join(this.folder, options.name ?? `mnt${this.mounts.length}`);
-    fs.mkdirSync(point, { recursive: true });
-    this.mounts.push(point);
+    // Mounted before: a mount that was killed may lie there, and looking at it fails.
+    if (!this.mounts.includes(point)) {
+      fs.mkdirSync(point, { recursive: true });
+      this.mounts.push(point);
+    }
     const pidFile = `${point}.pid`;
     const result = await program('gfs-mount', [
       '--master',
