@@ -82,11 +82,13 @@ test(`${rounds} rounds of SIGKILL, SIGSTOP and cut connections: no acknowledged 
     faults.push(fault);
     if (victim === 5) {
       const ports = portsOf(cluster.mountPid(points[random(4)]!));
-      for (const port of ports)
-        await shell(`iptables -I INPUT -i lo -p tcp --sport ${port} -j REJECT --reject-with tcp-reset`);
-      await pause(downMs);
-      for (const port of ports)
-        await shell(`iptables -D INPUT -i lo -p tcp --sport ${port} -j REJECT --reject-with tcp-reset`);
+      const reject = (port: number): string => `INPUT -i lo -p tcp --sport ${port} -j REJECT --reject-with tcp-reset`;
+      for (const port of ports) await shell(`iptables -I ${reject(port)}`);
+      try {
+        await pause(downMs);
+      } finally {
+        for (const port of ports) await shell(`iptables -D ${reject(port)}`);
+      }
     } else {
       const daemon = victim === 4 ? cluster.master : cluster.servers[victim]!.daemon;
       if (kill) {
