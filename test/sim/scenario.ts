@@ -8,6 +8,7 @@ import { allCheckers } from './checkers.js';
 import { Cluster, LEASE_MS, OPERATION_MS } from './cluster.js';
 import { planFaults } from './fault-plan.js';
 import { Faults } from './faults.js';
+import { findUnhealed } from './healed.js';
 import { type Checker, History, type HistoryEvent, type Violation } from './history.js';
 import { type ObservedCall, observe, readToken, replyOf, requestOf } from './observer.js';
 import type { SimRandom } from './platform/sim-random.js';
@@ -49,7 +50,10 @@ const TIMES = {
   calmMs: 1_500,
   /** The last reads succeed within this. */
   finalMs: 40_000,
+  /** Then every chunk has its copies, and what nobody needs is gone, within this: the grace of garbage and a round of scrubbing are in it. */
+  healedMs: 120_000,
 } as const;
+const HEALED_EVERY_MS = 2_000;
 /** Once the faults are over there is less to learn: workloads take longer pauses. */
 const CALM_PACE = 5;
 const CHUNK_SIZES = [4, 8, 16, 64].map(kib => kib * 1024);
@@ -206,8 +210,28 @@ class Scenario {
     );
     await this.until(() => isChecked, TIMES.finalMs);
     for (const server of this.cluster.serverProcesses.values()) server.checkInvariants();
+    const unhealed = await this.awaitHealed();
+    if (unhealed !== undefined)
+      this.fail('After faults end every sealed chunk comes back to its goal, and no orphan remains.', unhealed);
     const unlike = findUnlikeReplicas(this.cluster, this.faults.flipped);
     if (unlike !== undefined) this.fail('I1: all replicas of a sealed chunk hold the same bytes.', unlike);
+  }
+
+  /** What is still not healed when the time for it is over. */
+  private async awaitHealed(): Promise<string | undefined> {
+    for (let waitedMs = 0; ; waitedMs += HEALED_EVERY_MS) {
+      let found: { unhealed: string | undefined } | undefined;
+      findUnhealed(this.cluster).then(
+        unhealed => {
+          found = { unhealed };
+        },
+        error => this.bug(error),
+      );
+      if (!(await this.until(() => found !== undefined, TIMES.finalMs)) || found?.unhealed === undefined)
+        return undefined;
+      if (waitedMs >= TIMES.healedMs) return found.unhealed;
+      if (!(await this.pass(HEALED_EVERY_MS))) return undefined;
+    }
   }
 
   private onReader: ((actor: Actor) => void) | undefined;
