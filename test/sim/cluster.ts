@@ -26,6 +26,8 @@ export interface ClusterOptions {
   diskCapacityBytes: number;
   /** How long a client waits for an answer to an append before it complains. */
   appendTryMs: number;
+  /** Degraded chunks are left alone for so long. */
+  rereplicateAfterMs?: number;
 }
 
 export const MASTER_ADDRESS = 'master:9400';
@@ -197,7 +199,8 @@ export class Cluster {
       const replicas = Math.min(3, servers);
       await formatMaster(platform, { data: MASTER_DATA, chunkSize: chunkSizeBytes, replicas, minReplicas: 2 });
     }
-    const settings = { ...settingValues(MASTER_SETTINGS), ...MASTER_TIMES, listen: MASTER_ADDRESS };
+    const { rereplicateAfterMs: rereplicateAfter = MASTER_TIMES.rereplicateAfter } = this.options;
+    const settings = { ...settingValues(MASTER_SETTINGS), ...MASTER_TIMES, rereplicateAfter, listen: MASTER_ADDRESS };
     const master = new Master(platform, { ...settings, data: MASTER_DATA, onFailure: fail });
     await master.start();
     this.masterProcess = master;

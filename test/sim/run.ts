@@ -60,6 +60,8 @@ function usage(problem: string): Error {
 /** Runs seeds as the parent names them. */
 function work(mutant: string | undefined): void {
   if (mutant !== undefined) applyMutant(mutant);
+  // Meant for the parent, which then sends no more seeds.
+  process.on('SIGINT', () => undefined);
   process.on('message', (seed: number) => {
     void runScenario(seed).then(({ trace: _, ...report }) => process.send!(report satisfies Report));
   });
@@ -103,15 +105,21 @@ async function runAll(options: Arguments): Promise<void> {
   console.log(
     `seeds ${options.first} to ${options.first + options.seeds - 1}${options.mutant ? `, mutant ${options.mutant}` : ''}`,
   );
+  // What was run until then is summed up.
+  let isInterrupted = false;
+  for (const signal of ['SIGINT', 'SIGTERM'] as const)
+    process.once(signal, () => {
+      isInterrupted = true;
+    });
   await runSeeds(options, report => {
     totals.scenarios++;
     totals.virtualMs += report.virtualMs;
     totals.acknowledged += report.counts['ended append'] ?? 0;
     for (const [kind, count] of Object.entries(report.faults)) faults[kind] = (faults[kind] ?? 0) + count;
-    if (report.violations.length === 0) return 'go on';
+    if (report.violations.length === 0) return isInterrupted ? 'stop' : 'go on';
     failed.push(report);
     if (failed.length <= FAILURES_SHOWN || options.mutant) show(report, options.mutant);
-    return options.mutant === undefined ? 'go on' : 'stop';
+    return options.mutant === undefined && !isInterrupted ? 'go on' : 'stop';
   });
   const seconds = (performance.now() - startMs) / 1000;
   console.log(

@@ -61,6 +61,8 @@ export class Story {
         driftMax: 0,
         diskCapacityBytes: 2 ** 30,
         appendTryMs: 1_200,
+        // Healing is another story.
+        rereplicateAfterMs: 3_600_000,
       },
       {
         onBoot: (platform, host) => this.hosts.set(platform, host),
