@@ -76,7 +76,7 @@ export class MountedFile {
       appendBytesMax: settings.appendSize,
       appendsInFlightMax: MOUNT_LIMITS.appendsInFlightMax,
       delayMs: settings.writeDelay,
-      holdMs: Math.max(settings.writeDelay, MOUNT_LIMITS.holdMs),
+      holdMs: MOUNT_LIMITS.holdMs,
     });
   }
 
@@ -128,7 +128,7 @@ export class MountedFile {
 
   /** Attributes that count every write that returned. */
   async attributes(): Promise<Attributes> {
-    await this.behind.settle({ whole: false });
+    await this.behind.settle();
     const attributes = await this.client.attributes();
     this.noteAttributes(attributes);
     return attributes;
@@ -139,7 +139,7 @@ export class MountedFile {
     const pending = this.behind.pendingBytes;
     // O_APPEND writes land at the predicted end or behind it, so everything below their predicted start is settled.
     const settledEnd = this.end === undefined ? 0 : this.end - pending;
-    if (pending > 0 && offset + length > settledEnd) await this.behind.settle({ whole: false });
+    if (pending > 0 && offset + length > settledEnd) await this.behind.settle();
     return this.client.read(offset, length);
   }
 

@@ -41,7 +41,7 @@ export const MOUNT_LIMITS = {
   /** A gap up to this size in front of a write is appended as zeros, which cannot cut another writer's bytes; a larger one is made by truncate. */
   zeroFillBytesMax: 1 * MiB,
   /** How long the first part of an O_APPEND write(2) waits for its rest (see mounted-file.ts). */
-  holdMs: 100,
+  holdMs: 200,
   /** One wait for a lock at the master; repeated until granted or interrupted. */
   lockWaitMs: 2000,
   /** One call of copy_file_range. */

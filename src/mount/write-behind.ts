@@ -42,9 +42,12 @@ export interface WriteBehindOptions<Writer> {
   appendBytesMax: number;
   appendsInFlightMax: number;
   delayMs: number;
-  /** How long the first part of a write(2) waits for the rest; at least delayMs. */
+  /** How long the first part of a write(2) waits for the rest. */
   holdMs: number;
 }
+
+/** A hold that ends this much later than it should begins anew. */
+const HOLD_LATE_MS = 20;
 
 export class WriteBehind<Writer> {
   private readonly options: WriteBehindOptions<Writer>;
@@ -56,6 +59,8 @@ export class WriteBehind<Writer> {
   /** This many segments at the head of the queue go out without waiting for company. */
   private urgent = 0;
   private delay: Timer | undefined;
+  /** Runs while the last segment waits for the rest of a write(2). */
+  private hold: Timer | undefined;
   private readonly waitingForRoom: Array<{ bytes: number; grant: Deferred<void>; timer: Timer }> = [];
 
   constructor(options: WriteBehindOptions<Writer>) {
@@ -94,16 +99,22 @@ export class WriteBehind<Writer> {
     segment.buffers.push(write.data);
     segment.bytes += write.data.length;
     segment.isOpen = write.mayGoOn === true;
+    this.hold?.cancel();
+    this.hold = undefined;
     this.pump();
     if (this.queue.length > 0 && !this.delay) this.startDelay();
+    if (segment.isOpen) this.startHold();
     return this.outstanding.get(segment)?.promise ?? Promise.resolve();
   }
 
-  /** Settles when everything that was added up to now landed or failed; never rejects. `whole`: every write(2) has returned, so no rest can follow. */
-  async settle(options: { whole: boolean } = { whole: true }): Promise<void> {
+  /**
+   * Settles when everything that was added up to now landed or failed; never rejects. A first part waits for its rest here too: whoever closes the
+   * file need not be the process whose write(2) is under way, also on the same open file (`{ one & two & } >> log`).
+   */
+  async settle(): Promise<void> {
     if (this.outstanding.size === 0) return;
     const all = [...this.outstanding.values()].map(done => done.promise);
-    this.hurry(options.whole);
+    this.hurry(false);
     await Promise.all(all);
   }
 
@@ -195,15 +206,20 @@ export class WriteBehind<Writer> {
   }
 
   private startDelay(): void {
-    const { clock, delayMs, holdMs } = this.options;
-    this.delay = clock.setTimer(delayMs, () => {
+    this.delay = this.options.clock.setTimer(this.options.delayMs, () => {
       this.delay = undefined;
       this.hurry(false);
-      if (this.queue.length === 0) return;
-      this.delay = clock.setTimer(holdMs - delayMs, () => {
-        this.delay = undefined;
-        this.hurry(true);
-      });
+    });
+  }
+
+  /** Counted from the part that came last. A timer that fires late says that this process stood still: then the rest may be here, unread. */
+  private startHold(): void {
+    const { clock, holdMs } = this.options;
+    const dueMs = clock.monotonicMs() + holdMs;
+    this.hold = clock.setTimer(holdMs, () => {
+      this.hold = undefined;
+      if (clock.monotonicMs() - dueMs > HOLD_LATE_MS) this.startHold();
+      else this.hurry(true);
     });
   }
 

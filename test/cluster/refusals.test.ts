@@ -189,7 +189,9 @@ test.serial('hostile bytes on the ports of both servers: closed, one log line, t
   }
   for (const daemon of [cluster.master, cluster.servers[0]!.daemon]) {
     t.is(daemon.child.exitCode, null);
-    t.is(daemon.output.text.split('\n').filter(line => line.includes('BAD_MESSAGE')).length, hostile.length);
+    const closings = (): number => daemon.output.text.split('\n').filter(line => line.includes('BAD_MESSAGE')).length;
+    await until(`${daemon.name} wrote its lines`, () => closings() >= hostile.length);
+    t.is(closings(), hostile.length);
   }
   const point = await cluster.mount();
   t.is(await must(t, `echo alive > ${point}/f; cat ${point}/f`), 'alive\n');

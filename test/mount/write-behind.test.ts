@@ -130,7 +130,7 @@ test('the first part of an O_APPEND write waits for the rest and goes out with i
   calls[0]!.done.resolve(0);
   await tick();
   behind.add({ writer: 'a', data: Buffer.from('12'), mayGoOn: true });
-  void behind.settle({ whole: false });
+  void behind.settle();
   await clock.advance(99);
   t.is(calls.length, 1);
 
@@ -139,7 +139,7 @@ test('the first part of an O_APPEND write waits for the rest and goes out with i
   t.deepEqual(texts(calls), ['x', '1234']);
 });
 
-test('a first part whose rest does not come goes out after a moment, at once when another write follows, and on flush', async t => {
+test('a first part whose rest does not come goes out after a moment, at once when another write follows, and never because somebody closes the file', async t => {
   const { behind, calls, clock, record } = setup();
   behind.add({ writer: 'a', data: Buffer.from('1'), mayGoOn: true });
   await clock.advance(100);
@@ -150,8 +150,13 @@ test('a first part whose rest does not come goes out after a moment, at once whe
   t.deepEqual(texts(calls), ['1', '2']);
 
   behind.add({ writer: 'b', data: Buffer.from('4'), mayGoOn: true });
+  await clock.advance(60);
   void behind.settle();
-  t.deepEqual(texts(calls), ['1', '2', '3', '4']);
+  behind.add({ writer: 'b', data: Buffer.from('5'), continues: true, mayGoOn: true });
+  await clock.advance(60);
+  t.deepEqual(texts(calls), ['1', '2', '3'], 'the time counts from the part that came last');
+  await clock.advance(40);
+  t.deepEqual(texts(calls), ['1', '2', '3', '45']);
 });
 
 test('a first part does not join what is queued, so that the rest has room in its record', async t => {
