@@ -62,6 +62,7 @@ test.serial('normal: create and append, then the chunks and their table are righ
     for (const replica of chunk.replicas) t.is(fs.readFileSync(replica.path).length, chunk.length);
   }
   const table = await cluster.gfs('info', '/file1.txt');
+  t.regex(table.stdout, /active chunk: 2, 2000 bytes/);
   for (const heading of ['chunk', 'size', 'local file', 'servers', 'availability', 'version', 'time'])
     t.regex(table.stdout.toLowerCase(), new RegExp(heading));
 });

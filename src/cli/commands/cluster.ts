@@ -27,7 +27,7 @@ async function info(path: string, options: SessionOptions): Promise<void> {
   const [chunks, size] = await about(path, () => readInfo(options, where));
   if (options.json) return printJson({ path, size, chunks: chunks.map(jsonChunk) });
   const active = chunks.find(chunk => chunk.state === 'open');
-  print(`${path}: ${size} bytes in ${chunks.length} chunks`);
+  print(`${path}: ${howMany(size, 'byte')} in ${howMany(chunks.length, 'chunk')}`);
   print(active ? `active chunk: ${active.index}, ${active.lengthBytes} bytes` : 'active chunk: none');
   if (chunks.length === 0) return;
   const headings = ['index', 'chunk', 'size', 'local file', 'servers', 'availability', 'version', 'time', 'state'];
@@ -49,6 +49,8 @@ async function readInfo(
   }
   // The primary of an open chunk knows more than the master.
   const { sizeBytes } = await withClient(options, client => client.lookup(where, { follow: true }));
+  const active = chunks.find(chunk => chunk.state === 'open');
+  if (active) active.lengthBytes = Math.max(active.lengthBytes, sizeBytes - active.fileOffset);
   return [chunks, sizeBytes];
 }
 
