@@ -70,6 +70,9 @@ test.serial(
     const paper = await PaperCluster.start({ seed: 3 });
     const files = [await paper.open('f', 'c1'), await paper.open('f', 'c2')];
     await paper.append(files[0]!, 'first');
+    const { to, request } = paper.calls('append')[0]!;
+    const again = paper.call(`${to}:9411`, 'append', request, { payload: [Buffer.from('first')] });
+    t.is((await paper.drive(again)).body.offset, 0);
     // The client never hears of an append that was done, and sends it again.
     const [primary] = paper.chainOf(files[0]!);
     paper.once(
