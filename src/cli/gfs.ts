@@ -1,6 +1,7 @@
 // The program gfs: what people and operators do without mounting. Each command has a file in commands/; this one puts them together.
 import { Command, Option } from 'commander';
 import { addClusterCommands } from './commands/cluster.js';
+import { addForgetCommand } from './commands/forget.js';
 import { addCheckCommand } from './commands/fsck.js';
 import { addLockCommand } from './commands/lock.js';
 import { addNameCommands } from './commands/names.js';
@@ -27,6 +28,7 @@ function main(): Promise<void> {
   addTrashCommand(program);
   addReplicationCommand(program);
   addServerCommands(program);
+  addForgetCommand(program);
   addCheckCommand(program);
   addRecoverCommand(program);
   // Before the command or behind it: people write both.

@@ -5,6 +5,7 @@ import type { ADMIN_TO_MASTER, Reply, Request } from '../protocol/messages.js';
 import type { CallContext, Handlers } from '../rpc/types.js';
 import { answerDurably, deadlineOf, type Rooms } from './api-context.js';
 import { drainState, findServer, setDraining } from './draining.js';
+import { forgetServer } from './forgetting.js';
 import { checkChunks, checkFiles, checkMetadata, checkOrphans, clipPath } from './fsck.js';
 import { findInode, sizeBytes, toAttributes } from './inodes.js';
 import { momentOf } from './master-context.js';
@@ -69,6 +70,11 @@ export function operatorHandlers(rooms: Rooms): Handlers<OperatorKind> {
     recoverFile: async (request, call) => {
       if (request.accept) operatorOnly(call);
       return { body: await answerDurably(rooms, () => recoverFile(rooms, request, deadlineOf(rooms, call))) };
+    },
+
+    forgetServer: async (request, call) => {
+      operatorOnly(call);
+      return { body: await answerDurably(rooms, () => forgetServer(rooms, request)) };
     },
   };
 }

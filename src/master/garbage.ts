@@ -98,6 +98,12 @@ export class Garbage {
     }
   }
 
+  /** The server is gone for good; if it comes back it names what it has again. */
+  forgetServer(server: ServerId): void {
+    for (const [key, deletion] of this.deletions) if (deletion.server === server) this.deletions.delete(key);
+    for (const [key, replica] of this.unclear) if (replica.server === server) this.unclear.delete(key);
+  }
+
   /** One round. Called regularly; does nothing in safe mode. */
   async step(): Promise<void> {
     const { store, safeMode } = this.context;

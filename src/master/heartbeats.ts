@@ -130,6 +130,11 @@ export class Heartbeats {
     await this.rooms.targets.onReturnLease(request);
   }
 
+  /** The server is gone for good; it has to register before it can report. */
+  forget(server: ServerId): void {
+    this.reports.delete(server);
+  }
+
   private refuse(request: Request<'register'>, code: 'WRONG_CLUSTER' | 'WRONG_DATA', reason: string): GfsError {
     this.context.platform.logger.error({ server: request.server, address: request.address, reason }, 'refused');
     this.context.servers.refuse(request, reason);
@@ -168,7 +173,7 @@ export class Heartbeats {
     const key = serverKey(server.id);
     const value = store.get(key);
     const old = value === undefined ? undefined : SERVER.decode(key, value);
-    if (old && old.address === server.address && old.location === server.location && old.state !== 'gone') return;
+    if (old && old.address === server.address && old.location === server.location) return;
     const state = server.draining ? 'draining' : 'up';
     store.change(change =>
       change.put(key, SERVER.encode(key, { id: server.id, address: server.address, location: server.location, state })),

@@ -300,7 +300,6 @@ async function readServers(
   const rows = await store.scan({ ...rangeOf('server'), limit: SERVERS_MAX });
   return rows
     .map(([key, value]) => SERVER.decode(key, value))
-    .filter(({ state }) => state !== 'gone')
     .map(({ id, address, location, state }) => ({ id, address, location, draining: state === 'draining' }));
 }
 

@@ -128,7 +128,7 @@ export interface ServerRecord {
   id: ServerId;
   location: string;
   address: string;
-  state: 'up' | 'draining' | 'gone';
+  state: 'up' | 'draining';
 }
 
 export interface XattrNamesRecord {

@@ -8,6 +8,7 @@ import { getFile } from './inodes.js';
 import { resolve } from './namespace.js';
 import type { ChunkRecord } from './records.js';
 import { type FenceAnswer, lengthToAccept, lengthToSeal } from './seal-decision.js';
+import { isDeserted } from './sealing.js';
 
 type RecoverReply = Reply<'recoverFile'>;
 type Tail = NonNullable<RecoverReply['tail']>;
@@ -44,7 +45,7 @@ async function lookAt(rooms: Rooms, chunk: ChunkRecord, base: number): Promise<T
   const answers = members.flatMap(member => (member.state === 'unreachable' ? [] : [answerOf(rooms, member)]));
   const isLeased = context.leases.live(chunk.handle, context.time.nowMs()) !== undefined;
   const stuck = !isLeased && lengthToSeal(chunk, answers) === undefined;
-  const acceptBytes = lengthToAccept(chunk, answers);
+  const acceptBytes = isDeserted(chunk, context.servers) ? chunk.lengthBytes : lengthToAccept(chunk, answers);
   return {
     handle: chunk.handle,
     version: chunk.version,

@@ -11,7 +11,7 @@ export interface SafeModeFacts {
   /** Of those, chunks with at least one replica reported. */
   located: number;
   serversUp: number;
-  /** Servers that the store knows, except those an operator removed, and how many of them have reported completely. */
+  /** Servers that the store knows, except those an operator had forgotten, and how many of them have reported completely. */
   serversKnown: number;
   serversReported: number;
 }

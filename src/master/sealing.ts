@@ -9,6 +9,7 @@ import { enough, firstTrue, within } from './deadline.js';
 import { type MasterContext, momentOf, noteGrowth } from './master-context.js';
 import type { ChunkRecord } from './records.js';
 import { type FenceAnswer, lengthToAccept, lengthToSeal } from './seal-decision.js';
+import type { Servers } from './servers.js';
 import { BOUNDS } from './settings.js';
 
 interface Job {
@@ -99,7 +100,7 @@ export class Sealing {
     while (!this.isStopped) {
       const chunk = findChunk(this.context.store, handle);
       if (!chunk || !isOpen(chunk)) return await this.context.store.durable();
-      if (chunk.chain.some(({ server }) => this.context.servers.isLive(server)) && (await this.attempt(chunk))) return;
+      if (this.canAsk(chunk) && (await this.attempt(chunk))) return;
       if (clock.monotonicMs() >= job.untilMs)
         throw new GfsError('UNAVAILABLE', `no trustworthy replica of chunk ${handle} answered`);
       await this.context.servers.changed.wait(pauseMs * (0.75 + 0.5 * random.float()));
@@ -150,10 +151,18 @@ export class Sealing {
     return true;
   }
 
+  /** Somebody may answer, or an operator decides without anybody. */
+  private canAsk(chunk: ChunkRecord): boolean {
+    const { servers } = this.context;
+    if (chunk.chain.some(({ server }) => servers.isLive(server))) return true;
+    return this.accepted.has(chunk.handle) && isDeserted(chunk, servers);
+  }
+
   /** The length to seal at, or undefined when those that answered may not decide. */
   private decide(chunk: ChunkRecord, answers: readonly FenceAnswer[]): number | undefined {
     const lengthBytes = lengthToSeal(chunk, answers);
     if (lengthBytes !== undefined || !this.accepted.has(chunk.handle)) return lengthBytes;
+    if (isDeserted(chunk, this.context.servers)) return chunk.lengthBytes;
     return lengthToAccept(chunk, answers);
   }
 
@@ -190,6 +199,11 @@ export class Sealing {
     });
     return !answer.short;
   }
+}
+
+/** An operator had all its members forgotten: nobody will ever answer. */
+export function isDeserted({ chain }: ChunkRecord, servers: Pick<Servers, 'get'>): boolean {
+  return chain.every(({ server }) => servers.get(server) === undefined);
 }
 
 function describe(answer: FenceAnswer): string {

@@ -128,6 +128,11 @@ export class Servers {
     if (server.state === 'down') server.reason = reason;
   }
 
+  /** It is gone for good: nothing counts on it any more, and if it registers it is a new one. */
+  forget(id: ServerId): void {
+    if (this.servers.delete(id)) this.changed.ring();
+  }
+
   /** Servers that the cluster counts on: those refused are strangers. */
   members(): Server[] {
     return this.all().filter(({ isRefused }) => !isRefused);

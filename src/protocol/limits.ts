@@ -30,6 +30,8 @@ export const LIMITS = {
   /** Files of one page of the trash; files and findings of one page of a check. */
   trashPageMax: 128,
   checkPageMax: 128,
+  /** Chunks named when a server is to be forgotten that may hold the only good copy of them. */
+  atRiskMax: 10_000,
   /** The unit of checksums in a chunk (paper, §5.2). */
   blockBytes: 64 * KiB,
   chunkSizeBytesMin: 4 * KiB,

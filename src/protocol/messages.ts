@@ -571,6 +571,21 @@ export const ADMIN_TO_MASTER = {
     }),
     { unsafe: true },
   ),
+  /** A server that is down is gone for good. Refused (`forgotten` false) while it may hold the only good copy of a chunk, unless `acceptLoss`. */
+  forgetServer: message(
+    114,
+    object({ server: text(300), acceptLoss: boolean }),
+    object({
+      server: serverId,
+      address,
+      forgotten: boolean,
+      /** Replicas that were known to be on it. */
+      chunks: count,
+      /** Chunks of which no good copy can be reached now and of which the server may have one; the first of them by handle. */
+      atRisk: object({ total: count, bytes: size, handles: list(handle, LIMITS.atRiskMax) }),
+    }),
+    { unsafe: true },
+  ),
 } as const;
 
 /** Chunkserver → master. */

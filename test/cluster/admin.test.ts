@@ -51,6 +51,22 @@ test.serial('what operators do with a cluster of real processes', async t => {
   t.is(await run('cat', '/f'), TEXT);
   await until('all copies are on the other servers', isClean);
 
+  // Nothing waits for a server that is gone for good. Should it come back, it is a new one.
+  const report = () => cluster.json<{ servers: Array<{ id: string; address: string; state: string }> }>('report');
+  const isListed = async (): Promise<boolean> =>
+    (await report()).servers.some(({ address }) => address === leaving.address);
+  t.regex((await cluster.gfs('forget', cluster.servers[1]!.address)).stderr, /is up: only one that is gone/);
+  await until(
+    'it is down, and its leases are over',
+    async () => (await cluster.gfs('forget', leaving.address)).code === 0,
+  );
+  t.false(await isListed());
+  await cluster.master.stop();
+  await cluster.startMaster();
+  await until('the others are back', async () => (await report()).servers.every(({ state }) => state === 'up'));
+  t.false(await isListed());
+  await until('all is well without it', isClean);
+
   // Its data is looked at without a server; a running server's is not.
   const inspected = await program('gfs-chunkserver', ['inspect', '--data', leaving.data, '--json']);
   t.is(inspected.code, 0, inspected.stderr);
@@ -61,6 +77,10 @@ test.serial('what operators do with a cluster of real processes', async t => {
   t.regex((await program('gfs-master', ['inspect', '--data', cluster.masterData])).stderr, /another process/);
 
   await cluster.startServer(0);
+  await until('it is a server like the others', async () =>
+    (await report()).servers.some(({ address, state }) => address === leaving.address && state === 'up'),
+  );
+  await run('drain', '--no-wait', leaving.address);
   t.regex(await run('undrain', leaving.address), /is (up|recovering), and not to be drained/);
 
   // The trash gives a file back with every byte.

@@ -12,7 +12,7 @@ import { howMany } from './table.js';
 type FileFinding = Reply<'checkFiles'>['findings'][number];
 type Finding = FileFinding['finding'];
 
-interface Result {
+export interface Result {
   metadata: Reply<'checkMetadata'> | undefined;
   files: number;
   fileFindings: FileFinding[];
@@ -59,7 +59,7 @@ async function check(path: string, options: SessionOptions & { repair?: boolean 
   if (!isWell) process.exitCode = EXIT.failed;
 }
 
-interface Job {
+export interface Job {
   under: InodeId;
   repair: boolean;
   /** Path of `under`, without a leading slash. */
@@ -77,7 +77,7 @@ async function checkAll(ask: AskMaster, job: Job): Promise<Result> {
   return { safemode, metadata, ...files, ...chunks, orphans };
 }
 
-async function checkFiles(
+export async function checkFiles(
   ask: AskMaster,
   { under, repair, prefix }: Job,
 ): Promise<Pick<Result, 'files' | 'fileFindings'>> {
@@ -160,7 +160,7 @@ function countAffected(result: Result): string {
 }
 
 /** Of a chunk that is still open the end is not known: 0. */
-function showRange(fromByte: number, lengthBytes: number): string {
+export function showRange(fromByte: number, lengthBytes: number): string {
   return lengthBytes === 0 ? `everything from byte ${fromByte}` : `bytes ${fromByte} to ${fromByte + lengthBytes - 1}`;
 }
 
