@@ -2,7 +2,7 @@
 // they were not synced; after a loss of power all of those are suspect, otherwise those that lack bytes (DESIGN 4). It deletes no bytes that a record speaks of.
 import { crc32 } from '../lib/checksum.js';
 import type { Platform } from '../lib/platform.js';
-import type { ChunkHandle } from '../protocol/ids.js';
+import { type ChunkHandle, handleName } from '../protocol/ids.js';
 import { LIMITS } from '../protocol/limits.js';
 import { Chunk } from './chunk.js';
 import type { ChunkStore } from './chunk-store.js';
@@ -66,23 +66,30 @@ export class StartCheck {
     for (const handle of handles) {
       const chunk = store.get(handle);
       if (chunk?.disk === disk && chunk.exists) continue;
-      await this.discard(handle, options);
+      await this.setAside(handle, options);
     }
     return handles;
   }
 
-  /** A file that no record speaks of: a first append that was never acknowledged, or one whose record was lost with the power. */
-  private async discard(handle: ChunkHandle, options: { lossy: boolean }): Promise<void> {
+  /**
+   * A file that no record speaks of: a first append that was never acknowledged, one whose record was lost with the power, or another server's chunk, after
+   * directories were mixed up. Its bytes may be the last ones there are, and are never deleted here.
+   */
+  private async setAside(handle: ChunkHandle, options: { lossy: boolean }): Promise<void> {
     const { disk, platform } = this;
     const path = disk.pathOf(handle);
-    if (!options.lossy) {
+    if (((await platform.disk.sizeOf(path)) ?? 0) === 0) {
       await platform.disk.remove(path);
-      platform.logger.info({ handle, path }, 'removed the file of a chunk that is not in the index');
+      platform.logger.info({ handle, path }, 'removed the empty file of a chunk that is not in the index');
       return;
     }
     await platform.disk.makeDirectory(`${disk.path}/orphans`);
-    await platform.disk.rename(path, `${disk.path}/orphans/${path.slice(path.lastIndexOf('/') + 1)}`);
-    platform.logger.warn({ handle, path }, 'set aside the file of a chunk that is not in the index (power was lost)');
+    const aside = `${disk.path}/orphans/${handleName(handle)}-${disk.identity?.epoch ?? 0}`;
+    await platform.disk.rename(path, aside);
+    platform.logger.warn(
+      { handle, path, aside, ...options },
+      'set aside the file of a chunk that is not in the index; it can be deleted once gfs fsck finds all well',
+    );
   }
 
   private async checkOpen(chunk: Chunk, options: { lossy: boolean; hasFile: boolean }): Promise<void> {

@@ -51,6 +51,7 @@ export class Heartbeats {
         'WRONG_DATA',
         `chunkserver ${request.server} comes with epoch ${request.epoch} after ${known.epoch}: its data directory is an old copy`,
       );
+    if (known && known.epoch > 0 && known.address !== request.address) this.noteMove(known, request);
     const server = servers.register(request);
     // Leases of its earlier process are void: the chain would refuse their tokens (DESIGN 4, rule 2).
     leases.dropOtherEpochs(server.id, server.epoch);
@@ -69,6 +70,15 @@ export class Heartbeats {
       leaseMs: settings.lease,
       deadAfterMs: settings.deadAfter,
     };
+  }
+
+  /** Its data directory stands elsewhere. Tokens name servers, so nobody reads one server's chunks at another's address. */
+  private noteMove({ id, address: before }: Server, { address }: Request<'register'>): void {
+    const { servers, platform } = this.context;
+    const other = servers.all().find(server => server.id !== id && server.address === address);
+    const fields = { server: id, before, address, ...(other ? { inPlaceOf: other.id } : {}) };
+    if (other) platform.logger.warn(fields, "a chunkserver's data directory is in the place of another's");
+    else platform.logger.info(fields, 'a chunkserver has another address than before');
   }
 
   /** Throws BAD_TOKEN-free STALE when the server has to register first. */

@@ -151,6 +151,33 @@ test('the file of a sealed chunk is missing: named in the log, reported as corru
   t.is(await rig.refusal(() => rig.read(host, 0, 6)), 'CORRUPT');
 });
 
+test('a chunk file that the index does not know is set aside with its bytes; only an empty one is removed (issue 4, mixed-up disks)', async t => {
+  const rig = await Rig.start(t, { servers: 1 });
+  await rig.appendAll([hello]);
+  const host = rig.hosts[0]!;
+  const { disk } = host.node;
+  const aside = (): string[] => disk.filePaths('/data/orphans');
+
+  host.node.kill();
+  disk.rename(host.path(), host.path(0x99 as ChunkHandle));
+  disk.create(host.path(0x98 as ChunkHandle));
+  await host.start();
+  t.deepEqual(disk.filePaths('/data/chunks'), []);
+  t.deepEqual(
+    aside().map(path => disk.file(path)!.sizeBytes),
+    [6],
+  );
+
+  // A second one of the same name takes nothing away from the first.
+  await host.stop();
+  disk.create(host.path(0x99 as ChunkHandle)).write(0, hello);
+  await host.start();
+  t.deepEqual(
+    aside().map(path => disk.file(path)!.sizeBytes),
+    [6, 6],
+  );
+});
+
 test('who lost the index is a new server; the old chunk files are set aside (DESIGN 4, rule 2)', async t => {
   const rig = await Rig.start(t);
   await rig.appendAll([hello]);
