@@ -4,7 +4,7 @@
 import { crc32OfAll } from '../lib/checksum.js';
 import { type Clock, sleep } from '../lib/clock.js';
 import type { Logger } from '../lib/logger.js';
-import { asGfsError, GfsError } from '../protocol/errors.js';
+import { asGfsError, GfsError, hasCode } from '../protocol/errors.js';
 import type { Request } from '../protocol/messages.js';
 import type { PeerPool } from '../rpc/types.js';
 import { partsByBlock } from './block-checksums.js';
@@ -47,12 +47,24 @@ export class Copying {
   }
 
   private async run(order: CopyOrder): Promise<number> {
-    const { store, orders, me, logger } = this.parts;
+    const { store, me } = this.parts;
+    const isNew = store.existing(order.handle) === undefined;
     const chunk = store.get(order.handle) ?? store.create(order.handle, me.epoch);
     if (chunk.version > order.version) throw superseded(chunk, order);
     const isSealed = chunk.state === 'sealed' && chunk.writtenBytes === order.lengthBytes;
     if (isSealed && !order.whole && !chunk.corrupt) return 0;
     if (chunk.state === 'sealed' && !order.whole && !chunk.corrupt) throw superseded(chunk, order);
+    try {
+      return await this.fill(chunk, order);
+    } catch (error) {
+      await this.leave(chunk, order, isNew && (chunk.writtenBytes === 0 || hasCode(asGfsError(error), 'NO_SPACE')));
+      throw error;
+    }
+  }
+
+  /** From the first source that has all of it. */
+  private async fill(chunk: Chunk, order: CopyOrder): Promise<number> {
+    const { store, orders, logger } = this.parts;
     orders.stopAppends(chunk, order.version);
     await chunk.queue?.idle();
     this.check(chunk, order);
@@ -79,6 +91,21 @@ export class Copying {
       }
     }
     throw failure;
+  }
+
+  /** What a failed copy leaves is told to the master or taken away: nobody would count or delete a replica that it does not know. */
+  private async leave(chunk: Chunk, order: CopyOrder, isUseless: boolean): Promise<void> {
+    const { store, orders, logger } = this.parts;
+    const isStillOurs = chunk.state === 'fenced' && chunk.version === order.version && !chunk.gone;
+    if (!isStillOurs || chunk.failure) return;
+    try {
+      if (isUseless) await orders.discard(chunk);
+      else await store.commit(chunk, { sync: false });
+    } catch (cause) {
+      const { code, message } = asGfsError(cause);
+      logger.warn({ handle: chunk.handle, code, reason: message }, 'what a failed copy left could not be cleared up');
+    }
+    store.noteChange(chunk);
   }
 
   private async copyFrom(

@@ -127,7 +127,7 @@ export class Orders {
 
   async deleteChunk(handle: ChunkHandle, version: number): Promise<void> {
     await this.serial.run(handle, async () => {
-      const { store, me, masterClock, tokens, logger } = this.parts;
+      const { store, logger } = this.parts;
       const chunk = store.get(handle);
       if (!chunk?.exists) return;
       if (chunk.version > version) throw superseded(chunk);
@@ -135,12 +135,18 @@ export class Orders {
       await chunk.queue?.idle();
       if (chunk.failure) throw chunk.failure;
       if (chunk.version !== version) throw superseded(chunk);
-      // Without a trace, a late first append under a token of this epoch would begin the chunk anew.
-      const tombstone = chunk.createdEpoch === me.epoch;
-      if (tombstone) store.bury(chunk, { epoch: me.epoch, keyId: tokens.newestKeyId, atMs: masterClock.nowMs() });
-      await store.remove(chunk, { tombstone });
+      await this.discard(chunk);
       logger.info({ handle, version }, 'a replica is deleted');
     });
+  }
+
+  /** Takes the replica away. Requires that it takes no appends. */
+  async discard(chunk: Chunk): Promise<void> {
+    const { store, me, masterClock, tokens } = this.parts;
+    // Without a trace, a late first append under a token of this epoch would begin the chunk anew.
+    const tombstone = chunk.createdEpoch === me.epoch;
+    if (tombstone) store.bury(chunk, { epoch: me.epoch, keyId: tokens.newestKeyId, atMs: masterClock.nowMs() });
+    await store.remove(chunk, { tombstone });
   }
 
   /** Offset at which an append stands in a chunk sealed at `lengthBytes`, or undefined. Throws NO_CHUNK. */

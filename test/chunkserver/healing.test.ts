@@ -108,6 +108,61 @@ test('a copy never overwrites a newer version', async t => {
   t.is(await rig.refusal(() => rig.copy(rig.hosts[0]!, [rig.hosts[1]!], { version: 6, lengthBytes: 7 })), 'SUPERSEDED');
 });
 
+test('a copy that finds no room leaves no replica that the master does not know of', async t => {
+  const rig = await Rig.start(t, { servers: 4, settings: { copyRate: 1 * MiB } });
+  const members = rig.hosts.slice(0, 3);
+  const bytes = pattern(3 * MiB);
+  await rig.do(() => rig.append({ bytes, token: rig.token({ chain: rig.chain(members) }) }));
+  const lengthBytes = await rig.seal(2, members);
+  const full = rig.hosts[3]!;
+  const copy = () => rig.copy(full, members, { version: 2, lengthBytes });
+
+  full.node.disk.setFaults({ isFull: true });
+  t.is(await rig.refusal(copy), 'NO_SPACE', 'full before the first byte');
+  await rig.pass(500);
+  t.like(rig.report(full), { gone: true });
+  t.deepEqual(await rig.do(() => rig.order(full, 'inspectChunk', {})), { exists: false, path: '' });
+
+  full.node.disk.clearFaults();
+  await rig.pass(500);
+  const begun = copy().catch(({ code }) => code);
+  t.true(await rig.simulator.runUntil(() => (full.file()?.length ?? 0) > 0, 10_000));
+  full.node.disk.setFaults({ isFull: true });
+  t.is((await rig.do(() => begun)) as unknown, 'NO_SPACE', 'full in the middle');
+  await rig.pass(500);
+  t.is(full.file(), undefined);
+  t.like(rig.report(full), { gone: true });
+
+  full.node.disk.clearFaults();
+  await rig.pass(500);
+  t.is((await rig.do(copy)).copiedBytes, lengthBytes);
+  t.true(full.file()!.equals(bytes));
+});
+
+test('a copy that lost its source keeps what it has, tells the master, and goes on from there', async t => {
+  const rig = await Rig.start(t, { servers: 4, settings: { copyRate: 1 * MiB } });
+  const members = rig.hosts.slice(0, 3);
+  const bytes = pattern(3 * MiB);
+  await rig.do(() => rig.append({ bytes, token: rig.token({ chain: rig.chain(members) }) }));
+  const lengthBytes = await rig.seal(2, members);
+  const target = rig.hosts[3]!;
+
+  const begun = rig.copy(target, members.slice(0, 1), { version: 2, lengthBytes }).catch(({ code }) => code);
+  t.true(await rig.simulator.runUntil(() => (target.file()?.length ?? 0) > 0, 10_000));
+  members[0]!.node.kill();
+  t.is((await rig.do(() => begun)) as unknown, 'CONNECTION_LOST');
+  await rig.pass(500);
+
+  const { lengthBytes: there } = rig.report(target)!;
+  t.like(rig.report(target), { state: 'fenced', version: 2 });
+  t.true(there > 0 && there < lengthBytes);
+  t.is(
+    (await rig.do(() => rig.copy(target, members.slice(1), { version: 2, lengthBytes }))).copiedBytes,
+    lengthBytes - there,
+  );
+  t.true(target.file()!.equals(bytes));
+});
+
 test('a flipped bit is never served: the replica is reported, and a whole copy heals it (I8; §5.2)', async t => {
   const rig = await Rig.start(t);
   const bytes = pattern(500 * KiB);
