@@ -2,7 +2,7 @@
 // written them, others come from the index through a cache. It never reads chunk bytes itself; a wrong block is found by verified-reader.
 import { assert } from '../lib/assert.js';
 import { crc32, crc32Combine } from '../lib/checksum.js';
-import { LRUCache } from '../lib/lru.js';
+import { boundedCache } from '../lib/lru.js';
 import { LIMITS } from '../protocol/limits.js';
 import type { Chunk } from './chunk.js';
 import { BOUNDS } from './settings.js';
@@ -18,7 +18,7 @@ export interface BlockPart {
 }
 
 export class BlockChecksums {
-  private readonly cache = new LRUCache<string, Buffer>({ max: BOUNDS.checksumPagesMax });
+  private readonly cache = boundedCache<string, Buffer>(BOUNDS.checksumPagesMax);
 
   /** CRC of what is written of block `block`. */
   get(chunk: Chunk, block: number): number {

@@ -1,12 +1,12 @@
 // The states of the files that this client has looked at: all open ones, and a bounded number of others.
-import { LRUCache } from '../lib/lru.js';
+import { boundedCache } from '../lib/lru.js';
 import type { InodeId } from '../protocol/ids.js';
 import { InodeState } from './inode-state.js';
 import { CLIENT_LIMITS } from './settings.js';
 
 export class InodeTable {
   readonly #open = new Map<InodeId, InodeState>();
-  readonly #others = new LRUCache<InodeId, InodeState>({ max: CLIENT_LIMITS.inodesMax });
+  readonly #others = boundedCache<InodeId, InodeState>(CLIENT_LIMITS.inodesMax);
 
   /** The state of this inode, made when it is new. */
   get(inode: InodeId): InodeState {

@@ -1,5 +1,5 @@
 // In which order the replicas of a chunk are asked: near ones first, those that failed lately last. It asks nobody itself.
-import { LRUCache } from '../lib/lru.js';
+import { boundedCache } from '../lib/lru.js';
 import { shuffled } from '../lib/random.js';
 import type { WireReplica } from '../protocol/messages.js';
 import type { ClientParts } from './parts.js';
@@ -7,7 +7,7 @@ import { CLIENT_LIMITS } from './settings.js';
 
 export class ReplicaChoice {
   /** Until when each server is asked last. */
-  readonly #avoided = new LRUCache<string, number>({ max: CLIENT_LIMITS.avoidedServersMax });
+  readonly #avoided = boundedCache<string, number>(CLIENT_LIMITS.avoidedServersMax);
   readonly #here: string[];
 
   constructor(private readonly parts: ClientParts) {

@@ -1,7 +1,7 @@
 // Chunks that somebody waits for and no server can serve: healing takes them before others that have as few copies (paper, §4.3). It only
 // remembers; what was asked for long ago is forgotten.
 import type { Clock } from '../lib/clock.js';
-import { LRUCache } from '../lib/lru.js';
+import { boundedCache } from '../lib/lru.js';
 import type { ChunkHandle } from '../protocol/ids.js';
 
 const BLOCKED_MAX = 10_000;
@@ -9,7 +9,7 @@ const BLOCKED_MAX = 10_000;
 const BLOCKED_MS = 30_000;
 
 export class BlockedChunks {
-  private readonly askedMs = new LRUCache<ChunkHandle, number>({ max: BLOCKED_MAX });
+  private readonly askedMs = boundedCache<ChunkHandle, number>(BLOCKED_MAX);
 
   constructor(private readonly clock: Clock) {}
 

@@ -4,7 +4,7 @@ import { assert } from '../lib/assert.js';
 import { type Deferred, deferred } from '../lib/deferred.js';
 import type { Kv, KvOp, KvRange, KvStores } from '../lib/kv.js';
 import type { Logger } from '../lib/logger.js';
-import { LRUCache } from '../lib/lru.js';
+import { boundedCache, type LRUCache } from '../lib/lru.js';
 import { GfsError } from '../protocol/errors.js';
 import { type Edits, keyText, mergeScan } from './store-scan.js';
 
@@ -59,7 +59,7 @@ export class Store implements Reader {
     this.#kv = kv;
     this.#logger = options.logger;
     this.#onFailure = options.onFailure ?? (() => undefined);
-    this.#cache = new LRUCache({ max: options.cacheEntriesMax });
+    this.#cache = boundedCache(options.cacheEntriesMax);
   }
 
   /** Rejects with WRONG_DATA (none there, or damaged) or IN_USE. */
