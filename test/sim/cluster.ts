@@ -50,6 +50,8 @@ const MASTER_TIMES = {
   safeModeMax: 2_500,
   safeModeWait: 1_000,
 };
+/** Small, so that it overflows: what was pushed out has to be found in the store again. */
+const MASTER_CACHE_ENTRIES = 500;
 const CHUNKSERVER_TIMES = { heartbeat: 300, leaseIdle: 600, chainTimeout: 400, scrubPeriod: 20_000 };
 export const OPERATION_MS = 10_000;
 const CLIENT_TIMES: Partial<ClientSettings> = {
@@ -200,7 +202,13 @@ export class Cluster {
       await formatMaster(platform, { data: MASTER_DATA, chunkSize: chunkSizeBytes, replicas, minReplicas: 2 });
     }
     const { rereplicateAfterMs: rereplicateAfter = MASTER_TIMES.rereplicateAfter } = this.options;
-    const settings = { ...settingValues(MASTER_SETTINGS), ...MASTER_TIMES, rereplicateAfter, listen: MASTER_ADDRESS };
+    const settings = {
+      ...settingValues(MASTER_SETTINGS),
+      ...MASTER_TIMES,
+      rereplicateAfter,
+      cacheEntries: MASTER_CACHE_ENTRIES,
+      listen: MASTER_ADDRESS,
+    };
     const master = new Master(platform, { ...settings, data: MASTER_DATA, onFailure: fail });
     await master.start();
     this.masterProcess = master;

@@ -4,7 +4,7 @@ import test, { type ExecutionContext } from 'ava';
 import { runScenario } from './scenario.js';
 
 const FIXED = { first: 1, count: 36 };
-const FRESH_COUNT = 2;
+const FRESH_COUNT = 30;
 const LINES_SHOWN = 40;
 
 async function keepsAllPromises(t: ExecutionContext, seed: number): Promise<void> {

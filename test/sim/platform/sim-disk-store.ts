@@ -1,6 +1,6 @@
 // The disk of one simulated machine: names, files and free space, of which a loss of power takes what was not synced. Names are synced by their
 // directory alone, which is harsher than ext4: a file's sync does not save its name. Also holds the faults to inject; processes see it through SimDisk.
-import { dirname, normalize } from 'node:path/posix';
+import { dirname, normalize as normalizeAny } from 'node:path/posix';
 import { SimFile } from './sim-file.js';
 import { errnoError } from './sim-process.js';
 import type { SimRandom } from './sim-random.js';
@@ -96,10 +96,13 @@ export class SimDiskStore {
   }
 
   list(path: string): string[] {
-    this.#requireDirectory(normalize(path));
+    const directory = normalize(path);
+    this.#requireDirectory(directory);
+    const prefix = directory.endsWith('/') ? directory : `${directory}/`;
     const names: string[] = [];
     for (const name of this.#names.keys()) {
-      if (dirname(name) === normalize(path) && !isRoot(name)) names.push(name.slice(name.lastIndexOf('/') + 1));
+      if (name.length > prefix.length && name.startsWith(prefix) && !name.includes('/', prefix.length))
+        names.push(name.slice(prefix.length));
     }
     return names.sort();
   }
@@ -191,6 +194,13 @@ export class SimDiskStore {
     if (entry !== DIRECTORY) throw errnoError('ENOTDIR', path);
   }
 }
+
+/** Of the same few paths again and again. */
+function normalize(path: string): string {
+  return UNUSUAL.test(path) ? normalizeAny(path) : path;
+}
+
+const UNUSUAL = /\/\/|\/\.|^\.|.\/$/;
 
 function apply(names: Map<string, Entry>, change: NameChange): void {
   for (const [path, entry] of change) {
