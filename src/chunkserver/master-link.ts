@@ -44,6 +44,8 @@ export class MasterLink {
   chunkSizeBytes: number = LIMITS.chunkSizeBytesDefault;
   private stopped = false;
   private wasLost = false;
+  /** Of the last page of a report or heartbeat that was sent. */
+  private sequence = 0;
 
   private readonly comparison: Comparison;
 
@@ -118,7 +120,11 @@ export class MasterLink {
     for (let at = 0; at === 0 || at < handles.length; at += LIMITS.chunkReportPageMax) {
       const page = handles.slice(at, at + LIMITS.chunkReportPageMax);
       const last = at + page.length >= handles.length;
-      await this.call('reportChunks', { ...this.me(), chunks: store.reportOf(page), last }, REPORT_TIMEOUT_MS);
+      await this.call(
+        'reportChunks',
+        { ...this.me(), sequence: ++this.sequence, chunks: store.reportOf(page), last },
+        REPORT_TIMEOUT_MS,
+      );
     }
   }
 
@@ -134,6 +140,7 @@ export class MasterLink {
         'heartbeat',
         {
           ...this.me(),
+          sequence: ++this.sequence,
           space,
           leases: this.leaseReport(),
           changed: changed.map(chunk => chunk.report()),

@@ -103,7 +103,7 @@ async function inspect({ context }: Rooms, handle: ChunkHandle, replica: InfoRep
       replica.path = path;
       replica.version = report.version;
       replica.lengthBytes = report.lengthBytes;
-      replica.state = stateOf(getChunk(context.store, handle), { ...report, server: replica.server });
+      replica.state = stateOf(getChunk(context.store, handle), report);
     }
   } catch (error) {
     context.platform.logger.debug(

@@ -86,6 +86,8 @@ export class Heartbeats {
     const server = this.context.servers.known(request.server, request.epoch);
     const named = this.reports.get(request.server);
     if (!server || !named) throw new GfsError('STALE', 'register before reporting chunks');
+    if (!this.context.servers.isNews(server, request.sequence))
+      throw new GfsError('STALE', 'a later report came before');
     this.context.servers.hear(server);
     for (const chunk of request.chunks) {
       named.add(chunk.handle);
@@ -108,6 +110,8 @@ export class Heartbeats {
     const server = servers.known(request.server, request.epoch);
     const answer = { masterNowMs: time.nowMs(), keys: tokens.list() };
     if (!server) return { ...answer, registered: false, extended: [] };
+    // It waited on a connection that was given up, and replicas have changed since.
+    if (!servers.isNews(server, request.sequence)) return { ...answer, registered: true, extended: [] };
     const wasDown = server.state === 'down';
     for (const { path, error } of request.failedDisks)
       if (!server.failedDisks.some(disk => disk.path === path))

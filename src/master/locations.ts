@@ -19,7 +19,7 @@ export interface SealedAt {
 }
 
 /** INVARIANT I7: only a replica that is exactly what the master recorded is read from or copied from. */
-export function isCurrent(replica: Replica, sealed: SealedAt): boolean {
+export function isCurrent(replica: Omit<Replica, 'server'>, sealed: SealedAt): boolean {
   return (
     replica.state === 'sealed' &&
     replica.version === sealed.version &&

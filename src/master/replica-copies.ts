@@ -8,6 +8,7 @@ import { isCurrent } from './locations.js';
 import type { MasterContext } from './master-context.js';
 import { RateMeter } from './rate-meter.js';
 import type { ChunkRecord } from './records.js';
+import { askReplica } from './replica-question.js';
 import type { Sealing } from './sealing.js';
 
 export interface CopyTarget {
@@ -87,11 +88,33 @@ export class ReplicaCopies {
     servers.noteAllocation(server);
   }
 
+  /** Rejects with UNAVAILABLE unless enough others say now that they are good: of what was reported some may be gone. */
   async remove(chunk: ChunkRecord, server: ServerId, why: string): Promise<void> {
-    const { orders, locations, platform } = this.context;
+    const { orders, locations, platform, store } = this.context;
     const { handle, version } = chunk;
+    const staying = await this.countGoodNow(chunk, server);
+    const goal = findChunk(store, handle)?.goal ?? Number.POSITIVE_INFINITY;
+    if (staying < goal)
+      throw new GfsError('UNAVAILABLE', `${staying} replicas of chunk ${handle} would be left, ${goal} are wanted`);
     await orders.give(server, 'deleteChunk', { handle, version });
     locations.remove(handle, server);
     platform.logger.info({ handle, server, why }, 'replica deleted');
+  }
+
+  /** How many replicas beside the one on `except` are current by what their servers answer; what they answer is taken over. */
+  private async countGoodNow(chunk: ChunkRecord, except: ServerId): Promise<number> {
+    const { orders, locations, servers } = this.context;
+    const { handle } = chunk;
+    const others = locations
+      .get(handle)
+      .filter(replica => replica.server !== except && isCurrent(replica, chunk) && servers.isLive(replica.server));
+    const asked = others.map(async ({ server }) => {
+      const truth = await askReplica(orders, server, handle);
+      if (isCurrent(truth, chunk)) return true;
+      locations.report(server, truth);
+      return false;
+    });
+    const answers = await Promise.allSettled(asked);
+    return answers.filter(answer => answer.status === 'fulfilled' && answer.value).length;
   }
 }

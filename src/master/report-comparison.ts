@@ -4,6 +4,7 @@ import { asGfsError } from '../protocol/errors.js';
 import type { ChunkHandle, ServerId } from '../protocol/ids.js';
 import type { Request, WireChunkReport } from '../protocol/messages.js';
 import type { MasterContext } from './master-context.js';
+import { askReplica } from './replica-question.js';
 
 type Piece = NonNullable<Request<'heartbeat'>['compared']>;
 
@@ -49,9 +50,7 @@ export class ReportComparison {
     this.asked++;
     const { orders, platform } = this.context;
     try {
-      const { exists, report } = await orders.give(server, 'inspectChunk', { handle });
-      const gone = { handle, version: 0, lengthBytes: 0, state: 'open', suspect: false, corrupt: false, gone: true };
-      const truth = exists && report ? report : (gone as WireChunkReport);
+      const truth = await askReplica(orders, server, handle);
       if (!this.isKnown(server, truth)) {
         this.foundCount++;
         platform.logger.warn({ server, ...truth }, 'the slow comparison found a difference');

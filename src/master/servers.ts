@@ -15,6 +15,8 @@ export interface Server {
   state: ServerState;
   /** Why it is in this state, for people. */
   reason: string;
+  /** Of the last page of its report or heartbeat that came. */
+  sequence: number;
   /** Set by an operator: gets no new replicas. */
   draining: boolean;
   space: WireSpace;
@@ -76,6 +78,7 @@ export class Servers {
       epoch: 0,
       state: 'down',
       reason: "not heard of since the master's start",
+      sequence: 0,
       space: { ...EMPTY },
       lastHeardMs: Number.NEGATIVE_INFINITY,
       downSinceMs: this.clock.monotonicMs(),
@@ -102,6 +105,7 @@ export class Servers {
     // Where it answers now nobody else does: orders to another server at this address would only be refused.
     for (const other of this.servers.values())
       if (other !== server && other.address === request.address) other.lastHeardMs = Number.NEGATIVE_INFINITY;
+    if (server.epoch !== request.epoch) server.sequence = 0;
     server.epoch = request.epoch;
     server.address = request.address;
     server.location = request.location;
@@ -149,6 +153,13 @@ export class Servers {
     server.lastHeardMs = this.clock.monotonicMs();
     server.isDoubted = false;
     if (server.state === 'down') this.settle(server);
+  }
+
+  /** False for what was overtaken by something that the server said later: it says nothing any more. */
+  isNews(server: Server, sequence: number): boolean {
+    if (sequence <= server.sequence) return false;
+    server.sequence = sequence;
+    return true;
   }
 
   reportComplete(server: Server): void {

@@ -617,6 +617,7 @@ export const CHUNKSERVER_TO_MASTER = {
     object({
       server: serverId,
       epoch: integer(1),
+      sequence: integer(1),
       chunks: list(chunkReport, LIMITS.chunkReportPageMax),
       last: boolean,
     }),
@@ -627,6 +628,8 @@ export const CHUNKSERVER_TO_MASTER = {
     object({
       server: serverId,
       epoch: integer(1),
+      /** Counts the pages of reports and the heartbeats of this process: one that comes after a later one was overtaken and says nothing any more. */
+      sequence: integer(1),
       space,
       /** Every chunk this server is primary of under a lease. */
       leases: list(object({ handle, version, committedBytes: size, active: boolean }), 65_536),

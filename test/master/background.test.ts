@@ -183,6 +183,7 @@ test('a server of another cluster, and one with an old copy of its index, are re
   const stale = await cluster.ask('heartbeat', {
     server: server!.id,
     epoch: 4,
+    sequence: 1,
     space: server!.space,
     leases: [],
     changed: [],

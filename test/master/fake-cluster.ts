@@ -103,13 +103,18 @@ export class FakeCluster {
   }
 
   async report(server: FakeServer): Promise<void> {
-    await this.call('reportChunks', { server: server.id, epoch: server.epoch, chunks: server.reports(), last: true });
+    const { id, epoch } = server;
+    await this.call('reportChunks', {
+      ...{ server: id, epoch, sequence: ++server.sequence },
+      ...{ chunks: server.reports(), last: true },
+    });
   }
 
   async beat(server: FakeServer, more: Partial<Request<'heartbeat'>> = {}): Promise<Reply<'heartbeat'>> {
     return await this.call('heartbeat', {
       server: server.id,
       epoch: server.epoch,
+      sequence: ++server.sequence,
       space: server.space,
       leases: [],
       changed: [],

@@ -26,6 +26,8 @@ export class FakeServer {
   readonly committed = new Map<ChunkHandle, number>();
   readonly orders: Array<{ kind: OrderKind; body: Record<string, unknown> }> = [];
   epoch = 1;
+  /** Of its last report or heartbeat. */
+  sequence = 0;
   isReachable = true;
   freeBytes = 10 ** 9;
   /** Called before an order is answered; may throw or wait. */

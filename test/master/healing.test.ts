@@ -330,6 +330,55 @@ test('a bad replica is deleted only after a good one has taken its place', async
   t.is(holders(cluster, handle).length, 3);
 });
 
+test('a replica is deleted only after those that stay have said that they are there: a report may be older than they are', async t => {
+  const cluster = await FakeCluster.start(t, { servers: 4 });
+  const { handle, chain } = await sealed(cluster, 'f');
+  const phantom = cluster.servers.find(server => !chain.includes(server))!;
+  const copies = holdCopies(t, cluster);
+  const report = { handle, version: 2, lengthBytes: LENGTH, state: 'sealed' as const, suspect: false, corrupt: false };
+  await cluster.beat(phantom, { changed: [report] });
+  await cluster.beat(chain[0]!, { changed: [{ ...report, corrupt: true }] });
+  await cluster.clock.advance(5_000);
+  t.is(chain[0]!.countOf('deleteChunk'), 0);
+
+  copies.release();
+  await cluster.clock.advance(5_000);
+
+  t.is(chain[0]!.countOf('deleteChunk'), 1);
+  t.deepEqual(
+    holders(cluster, handle),
+    cluster.servers.filter(server => server !== chain[0]),
+  );
+});
+
+test('a report that was overtaken by a later one says nothing any more: it does not bring a deleted replica back', async t => {
+  const cluster = await FakeCluster.start(t, { servers: 4 });
+  const { handle, chain } = await sealed(cluster, 'f');
+  const [server] = chain;
+  const { locations, servers } = cluster.master.rooms.context;
+  const there = { handle, version: 2, lengthBytes: LENGTH, state: 'sealed' as const, suspect: false, corrupt: false };
+  const gone = { ...there, lengthBytes: 0, gone: true };
+  const overtaken = ++server!.sequence;
+  await cluster.beat(server!, { changed: [gone] });
+  t.is(locations.find(handle, server!.id), undefined);
+
+  const answer = await cluster.beat(server!, { sequence: overtaken, changed: [there] });
+  t.is(locations.find(handle, server!.id), undefined);
+  t.deepEqual([answer.registered, answer.extended], [true, []]);
+
+  await cluster.beat(server!, { changed: [there] });
+  t.truthy(locations.find(handle, server!.id));
+  const { id, epoch } = server!;
+  await cluster.ask('register', {
+    ...{ server: id, epoch, clusterId: '', address: server!.address, location: '', space: server!.space },
+  });
+  const late = cluster.ask('reportChunks', { server: id, epoch, sequence: overtaken, chunks: [], last: true });
+  await t.throwsAsync(late, { message: /later report/ });
+  t.false(servers.get(id)!.reported);
+  await cluster.report(server!);
+  t.true(servers.get(id)!.reported, 'the numbers go on after a registration of the same process');
+});
+
 test('the slow comparison finds a replica that is gone without a report, and only after the server has confirmed it', async t => {
   const cluster = await FakeCluster.start(t, { servers: 4 });
   const { handle, chain } = await sealed(cluster, 'f');
