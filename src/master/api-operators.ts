@@ -6,9 +6,10 @@ import type { CallContext, Handlers } from '../rpc/types.js';
 import { answerDurably, deadlineOf, type Rooms } from './api-context.js';
 import { drainState, findServer, setDraining } from './draining.js';
 import { forgetServer } from './forgetting.js';
-import { checkChunks, checkFiles, checkMetadata, checkOrphans, clipPath } from './fsck.js';
+import { checkChunks, checkFiles, checkOrphans, clipPath } from './fsck.js';
 import { findInode, sizeBytes, toAttributes } from './inodes.js';
 import { momentOf } from './master-context.js';
+import { checkMetadata } from './metadata-repair.js';
 import { walk } from './namespace.js';
 import { recoverFile } from './recovery.js';
 import { setReplication } from './replication-goal.js';
@@ -50,7 +51,12 @@ export function operatorHandlers(rooms: Rooms): Handlers<OperatorKind> {
       return { body: await answerDurably(rooms, () => safemode(rooms, action)) };
     },
 
-    checkMetadata: async () => ({ body: await checkMetadata(rooms) }),
+    checkMetadata: async (request, call) => {
+      if (request.repair) operatorOnly(call);
+      return {
+        body: await answerDurably(rooms, () => checkMetadata(rooms, request)).finally(() => context.notices.flush()),
+      };
+    },
 
     checkFiles: async (request, call) => {
       if (request.repair) operatorOnly(call);

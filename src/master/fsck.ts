@@ -1,10 +1,9 @@
-// Checks the whole cluster, or a part of its tree, in pages: the metadata with itself, chunks with their replicas, servers with the metadata. It
-// changes nothing; what is asked to be repaired is handed to healing and garbage, which know what is safe.
-import { GfsError, hasCode } from '../protocol/errors.js';
+// Checks the whole cluster, or a part of its tree, in pages: chunks with their replicas, servers with the metadata (the metadata with itself:
+// metadata-repair.ts). It changes nothing; what is asked to be repaired is handed to healing and garbage, which know what is safe.
+import { GfsError } from '../protocol/errors.js';
 import { type ChunkHandle, HOLE, type InodeId } from '../protocol/ids.js';
 import type { Reply, Request } from '../protocol/messages.js';
 import type { Rooms } from './api-context.js';
-import { findInconsistencies } from './check.js';
 import { type Finding, findProblems } from './chunk-health.js';
 import { chunksAfter, findChunk, tailOf } from './chunks.js';
 import { listExtents } from './file-extents.js';
@@ -12,15 +11,10 @@ import { findInode, getDirectory, getInode } from './inodes.js';
 import { parseEntryKey, rangeOf, successor } from './keys.js';
 import { ENTRY, type InodeRecord } from './records.js';
 import { isWithin, pathOf } from './resolve.js';
-import type { Store } from './store.js';
 
 type FilesPage = Reply<'checkFiles'>;
 type FileFinding = FilesPage['findings'][number];
 
-/** Passes over the metadata while it changes. */
-const PASSES_MAX = 4;
-const PROBLEMS_MAX = 500;
-const PROBLEM_LENGTH_MAX = 1_000;
 /** Extents looked at in one page. */
 const EXTENTS_PER_PAGE = 8_192;
 const CHUNKS_PER_PAGE = 2_048;
@@ -28,32 +22,6 @@ const CHUNKS_PER_PAGE = 2_048;
 const ENTRIES_PER_SCAN = 512;
 /** Of a path that is longer, the end is shown. */
 const PATH_LENGTH_MAX = 2_000;
-
-/** Contradictions in the metadata: exactly, when nothing changes while it is read; else what several passes found in the same words. */
-export async function checkMetadata({ context }: Rooms): Promise<Reply<'checkMetadata'>> {
-  const { store } = context;
-  let problems: string[] | undefined;
-  for (let pass = 0; pass < PASSES_MAX; pass++) {
-    const before = store.counters;
-    const found = await findOrDamaged(store);
-    const after = store.counters;
-    const isQuiet = before.ops + before.pendingOps === after.ops + after.pendingOps;
-    const earlier = problems;
-    problems = isQuiet || !earlier ? found : found.filter(problem => earlier.includes(problem));
-    if (isQuiet || problems.length === 0) return { problems: problems.map(clip), exact: isQuiet };
-  }
-  return { problems: problems!.map(clip), exact: false };
-}
-
-/** A damaged row ends the check; it is what is to be shown then. */
-async function findOrDamaged(store: Store): Promise<string[]> {
-  try {
-    return await findInconsistencies(store, PROBLEMS_MAX);
-  } catch (error) {
-    if (!hasCode(error, 'WRONG_DATA')) throw error;
-    return [error.message];
-  }
-}
 
 /** A page of the chunks with handles above `after`. Throws SAFE_MODE (repair). */
 export async function checkChunks(
@@ -181,12 +149,8 @@ function repairChunk({ context, healing }: Rooms, handle: ChunkHandle): void {
   healing.consider(handle);
 }
 
-function refuseInSafeMode({ safeMode }: Rooms['context']): void {
+export function refuseInSafeMode({ safeMode }: Rooms['context']): void {
   if (safeMode.isOn) throw new GfsError('SAFE_MODE', `nothing is repaired in safe mode: ${safeMode.reason}`);
-}
-
-function clip(problem: string): string {
-  return problem.slice(0, PROBLEM_LENGTH_MAX);
 }
 
 export function clipPath(path: string): string {

@@ -491,8 +491,21 @@ export const ADMIN_TO_MASTER = {
     }),
   ),
 
-  /** Contradictions between the rows of the metadata. `exact`: nothing changed meanwhile; otherwise what several passes found alike. */
-  checkMetadata: message(109, none, object({ problems: list(text(1000), 500), exact: boolean })),
+  /**
+   * Contradictions between the rows of the metadata. `exact`: nothing changed meanwhile; otherwise what several passes found alike. `repair` (operators only)
+   * puts right what can be; the problems are those that are left then.
+   */
+  checkMetadata: message(
+    109,
+    object({ repair: optional(boolean) }),
+    object({
+      problems: list(text(1000), 500),
+      exact: boolean,
+      /** Of each problem, what a repair would do, or why none does it and what to do. */
+      remedies: optional(list(object({ repairable: boolean, text: text(1000) }), 500)),
+      repaired: optional(list(object({ problem: text(1000), action: text(1000) }), 500)),
+    }),
+  ),
   /** Files below a directory (or one file), a page at a time, with what is wrong with their chunks. `repair` has them healed. */
   checkFiles: message(
     110,

@@ -1,6 +1,7 @@
 // gfs fsck: names, extents, chunks and replicas against one another, with the bytes of files that cannot be read. It ends with 1 when
 // something is wrong, also when it was handed to healing.
 import type { Command } from 'commander';
+import { hasCode } from '../../protocol/errors.js';
 import { handleName, type InodeId, ROOT_INODE } from '../../protocol/ids.js';
 import { LIMITS } from '../../protocol/limits.js';
 import type { Reply } from '../../protocol/messages.js';
@@ -30,12 +31,13 @@ export function addCheckCommand(program: Command): void {
     .command('fsck')
     .description('check names, extents, chunks and replicas against one another; say which bytes cannot be read')
     .argument('[PATH]', 'only files here; without it all that the cluster has', '/')
-    .option('--repair', 'have what can be healed healed at once, and delete replicas of deleted chunks')
+    .option('--repair', 'put right what can be: contradictions in the metadata, copies, replicas of deleted chunks')
     .addHelpText(
       'after',
       `
-Without --repair nothing is changed. With it missing, stale and corrupt copies are queued for healing before anything else; run gfs fsck again
-to see the outcome. A copy is never deleted unless enough good ones stand, and bytes without any good copy stay as they are.
+Without --repair nothing is changed, and of each contradiction in the metadata it is said what a repair would do, or why there is none. With it those are
+repaired first, and missing, stale and corrupt copies are queued for healing before anything else; run gfs fsck again to see the outcome. No bytes of
+a file are given up: what nothing names any more gets a name in /lost+found. A copy is never deleted unless enough good ones stand.
 Ends with 0 when all is well, 1 when something is wrong.
 
 Examples:
@@ -70,11 +72,24 @@ async function checkAll(ask: AskMaster, job: Job): Promise<Result> {
   const isAll = job.under === ROOT_INODE;
   const { repair } = job;
   const safemode = await ask('safemode', { action: 'get' });
-  const metadata = isAll ? await ask('checkMetadata', {}, METADATA_MS_MAX) : undefined;
-  const files = await checkFiles(ask, job);
-  const chunks = isAll ? await checkChunks(ask, job) : { chunks: 0, chunkFindings: [] };
+  // First: the other checks rely on it.
+  const metadata = isAll ? await ask('checkMetadata', { repair }, METADATA_MS_MAX) : undefined;
+  const files = await asFarAsItGoes(metadata, () => checkFiles(ask, job), { files: 0, fileFindings: [] });
+  const noChunks = { chunks: 0, chunkFindings: [] };
+  const chunks = isAll ? await asFarAsItGoes(metadata, () => checkChunks(ask, job), noChunks) : noChunks;
   const orphans = isAll ? await ask('checkOrphans', { repair }) : undefined;
   return { safemode, metadata, ...files, ...chunks, orphans };
+}
+
+/** On metadata that contradicts itself a check may end early; what was found of the metadata is to be shown all the same. */
+async function asFarAsItGoes<T>(metadata: Result['metadata'], work: () => Promise<T>, nothing: T): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!metadata || metadata.problems.length === 0 || !hasCode(error, 'FAILED', 'WRONG_DATA')) throw error;
+    metadata.problems.push(`a check ended because of what stands above: ${error.message}`);
+    return nothing;
+  }
 }
 
 export async function checkFiles(
@@ -123,7 +138,8 @@ function show(result: Result, { repair, isWell }: { repair: boolean; isWell: boo
   const { metadata, files, fileFindings, chunks, orphans, safemode } = result;
   if (safemode.oldMetadata) print(`metadata: ${safemode.reason}; start the master on the newest copy`);
   else if (safemode.on) print(`in safe mode (${safemode.reason}): not all servers may have said what they hold`);
-  for (const problem of metadata?.problems ?? []) print(`metadata: ${problem}`);
+  for (const { problem, action } of metadata?.repaired ?? []) print(`metadata: ${problem}; repaired: ${action}`);
+  for (const line of showMetadata(metadata)) print(line);
   if (metadata && !metadata.exact && metadata.problems.length > 0)
     print('metadata: it changed while it was read; what stands above was seen several times');
   for (const { path, fromByte, lengthBytes, finding } of fileFindings) {
@@ -140,6 +156,14 @@ function show(result: Result, { repair, isWell }: { repair: boolean; isWell: boo
   const scope = [howMany(files, 'file'), ...(metadata ? [howMany(chunks, 'chunk')] : [])].join(', ');
   if (isWell) print(`${scope}: all is well`);
   else print(`${scope}: ${countAffected(result)}${repair ? '; what can be healed is queued for healing' : ''}`);
+}
+
+function* showMetadata(metadata: Result['metadata']): Generator<string> {
+  for (const [i, problem] of (metadata?.problems ?? []).entries()) {
+    const remedy = metadata?.remedies?.[i];
+    yield `metadata: ${problem}`;
+    if (remedy) yield `  ${remedy.repairable ? 'gfs fsck --repair' : 'it is not repaired:'} ${remedy.text}`;
+  }
 }
 
 function countAffected(result: Result): string {
