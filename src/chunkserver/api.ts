@@ -7,6 +7,7 @@ import type { ChainServer } from './chain.js';
 import type { ChunkStore } from './chunk-store.js';
 import type { Copying } from './copying.js';
 import type { LeaseReturn } from './lease-return.js';
+import type { Mending } from './mending.js';
 import type { Orders } from './orders.js';
 import type { Primary } from './primary.js';
 import type { PushStage } from './push-stage.js';
@@ -22,6 +23,7 @@ export interface ApiParts {
   secondary: Secondary;
   orders: Orders;
   copying: Copying;
+  mending: Mending;
   leaseReturn: LeaseReturn;
   pushes: PushStage;
   /** What copies from this server may take together, and how to wait for it. */
@@ -64,7 +66,16 @@ export function chunkserverHandlers(parts: ApiParts): Handlers<ChunkserverKind> 
     },
     copyChunk: async request => {
       order(request);
-      return { body: { copiedBytes: await copying.copy(request) } };
+      return { body: await copying.copy(request) };
+    },
+    mendChunk: async request => {
+      order(request);
+      return { body: await parts.mending.mend(request) };
+    },
+    stopCopy: request => {
+      order(request);
+      copying.stop(request.handle, request.version);
+      return { body: {} };
     },
     deleteChunk: async request => {
       order(request);
@@ -149,7 +160,7 @@ async function read(parts: ApiParts, request: Request<'read'>, _context: CallCon
   const chunk = store.existing(token.handle);
   const isCurrent = chunk && (chunk.version >= token.version || chunk.state === 'sealed');
   if (!isCurrent) throw new GfsError('NO_CHUNK', `chunk ${token.handle} is not here in version ${token.version}`);
-  if (chunk.corrupt) throw new GfsError('CORRUPT', `chunk ${token.handle} is corrupt here`);
+  // Of a damaged replica too, block by block: the reader hands out none that does not match its checksum (I8).
   const { offset, lengthBytes } = request;
   if (offset + lengthBytes > chunk.recordedBytes)
     throw new GfsError('NO_CHUNK', `chunk ${token.handle} has ${chunk.recordedBytes} bytes here`);

@@ -91,6 +91,12 @@ export class Chunk {
     this.durableBytes = Math.min(this.durableBytes, lengthBytes);
   }
 
+  /** What syncs confirmed is in doubt: the next one really asks the disk. */
+  distrustSync(): void {
+    this.syncedBytes = 0;
+    this.durableBytes = 0;
+  }
+
   /** As it goes into the index: with the bytes written so far. */
   record(): ChunkRecord {
     return {

@@ -20,6 +20,7 @@ import { LeaseHolder } from './lease-holder.js';
 import { LeaseReturn } from './lease-return.js';
 import { MasterClock } from './master-clock.js';
 import { MasterLink } from './master-link.js';
+import { Mending } from './mending.js';
 import { Orders } from './orders.js';
 import { Pause } from './pause.js';
 import { Primary } from './primary.js';
@@ -141,6 +142,7 @@ export class Chunkserver {
     const orders = new Orders({ me, logger, clock, masterClock, tokens, store, leases });
     const rate = new RateLimit(clock, settings.copyRate);
     const copying = new Copying({ me, clock, logger, rate, store, peers, orders });
+    const mending = new Mending({ clock, logger, rate, store, peers, orders });
     const copiesOut = new RateLimit(clock, settings.copyRate);
     const scrubber = new Scrubber(store, clock, logger, pause, settings.scrubPeriod);
     const link: MasterLink = new MasterLink({
@@ -167,6 +169,7 @@ export class Chunkserver {
           secondary,
           orders,
           copying,
+          mending,
           leaseReturn,
           pushes,
           peers,

@@ -5,7 +5,8 @@ import { crc32OfAll } from '../lib/checksum.js';
 import { type Clock, sleep } from '../lib/clock.js';
 import type { Logger } from '../lib/logger.js';
 import { asGfsError, GfsError, hasCode } from '../protocol/errors.js';
-import type { Request } from '../protocol/messages.js';
+import type { ChunkHandle } from '../protocol/ids.js';
+import type { Reply, Request } from '../protocol/messages.js';
 import type { PeerPool } from '../rpc/types.js';
 import { partsByBlock } from './block-checksums.js';
 import type { ChainServer } from './chain.js';
@@ -30,6 +31,14 @@ export interface CopyingParts {
 type CopyOrder = Request<'copyChunk'>;
 type Source = CopyOrder['sources'][number];
 
+interface Work {
+  readonly order: CopyOrder;
+  copied: number;
+  /** What is here is to be replaced by what comes. */
+  distrusts: boolean;
+  isStopped: boolean;
+}
+
 /** How long a source may take for one piece. */
 const PIECE_TIMEOUT_MS = 15_000;
 /** Copied bytes after which progress is recorded, so that a crash does not begin anew. */
@@ -38,33 +47,57 @@ const RECORD_EVERY_BYTES = 16 * 1024 * 1024;
 export class Copying {
   /** Bytes copied since the start of this process. */
   copiedBytes = 0;
+  /** Running or waiting for their turn; bounded by what the master orders at once. */
+  private readonly works = new Set<Work>();
 
   constructor(private readonly parts: CopyingParts) {}
 
-  /** Settles with the bytes that were copied. Rejects with SUPERSEDED, NO_SPACE, or the failure of the last source. */
-  copy(order: CopyOrder): Promise<number> {
-    return this.parts.orders.serial.run(order.handle, () => this.run(order));
+  /** Settles with the bytes that were copied, also when it was stopped. Rejects with SUPERSEDED, NO_SPACE, or the failure of the last source. */
+  async copy(order: CopyOrder): Promise<Reply<'copyChunk'>> {
+    const work: Work = { order, copied: 0, distrusts: order.whole, isStopped: false };
+    this.works.add(work);
+    try {
+      await this.parts.orders.serial.run(order.handle, () => this.run(work));
+    } finally {
+      this.works.delete(work);
+    }
+    return { copiedBytes: work.copied, ...(work.isStopped ? { stopped: true } : {}) };
   }
 
-  private async run(order: CopyOrder): Promise<number> {
-    const { store, me } = this.parts;
+  /** Copies of this version end at their next piece, and what they made is taken away; what was there before stays, for the master to decide about. */
+  stop(handle: ChunkHandle, version: number): void {
+    for (const work of this.works)
+      if (work.order.handle === handle && work.order.version <= version) work.isStopped = true;
+  }
+
+  private async run(work: Work): Promise<void> {
+    const { store, me, logger } = this.parts;
+    const { order } = work;
+    if (work.isStopped) return;
     const isNew = store.existing(order.handle) === undefined;
     const chunk = store.get(order.handle) ?? store.create(order.handle, me.epoch);
     if (chunk.version > order.version) throw superseded(chunk, order);
     const isSealed = chunk.state === 'sealed' && chunk.writtenBytes === order.lengthBytes;
-    if (isSealed && !order.whole && !chunk.corrupt) return 0;
+    if (isSealed && !order.whole && !chunk.corrupt) {
+      work.isStopped = false;
+      return;
+    }
     if (chunk.state === 'sealed' && !order.whole && !chunk.corrupt) throw superseded(chunk, order);
     try {
-      return await this.fill(chunk, order);
+      await this.fill(chunk, work);
+      work.isStopped = false;
     } catch (error) {
-      await this.leave(chunk, order, isNew && (chunk.writtenBytes === 0 || hasCode(asGfsError(error), 'NO_SPACE')));
-      throw error;
+      const isUseless = work.isStopped || chunk.writtenBytes === 0 || hasCode(asGfsError(error), 'NO_SPACE');
+      await this.leave(chunk, order, isNew && isUseless);
+      if (!work.isStopped) throw error;
+      logger.info({ handle: order.handle, copied: work.copied, lengthBytes: order.lengthBytes }, 'a copy is stopped');
     }
   }
 
   /** From the first source that has all of it. */
-  private async fill(chunk: Chunk, order: CopyOrder): Promise<number> {
+  private async fill(chunk: Chunk, work: Work): Promise<void> {
     const { store, orders, logger } = this.parts;
+    const { order } = work;
     orders.stopAppends(chunk, order.version);
     await chunk.queue?.idle();
     this.check(chunk, order);
@@ -73,18 +106,19 @@ export class Copying {
     if (!store.hasRoom(chunk, order.lengthBytes - Math.min(chunk.writtenBytes, order.lengthBytes)))
       throw new GfsError('NO_SPACE', `no room for chunk ${order.handle} in ${chunk.disk.path}`);
 
-    const work = { order, chunk, copied: 0, distrusts: order.whole || chunk.corrupt };
+    work.distrusts ||= chunk.corrupt;
     let failure: unknown = new GfsError('UNAVAILABLE', 'the order names no source');
     for (const source of order.sources) {
       try {
-        await this.copyFrom(source, work);
+        await this.copyFrom(source, chunk, work);
         logger.info(
           { handle: order.handle, from: source.server, copied: work.copied, lengthBytes: order.lengthBytes },
           'copied a chunk',
         );
-        return work.copied;
+        return;
       } catch (error) {
         failure = error;
+        if (work.isStopped) throw error;
         const { code, message } = asGfsError(error);
         logger.warn({ handle: order.handle, from: source.server, code, reason: message }, 'a copy failed');
         this.check(chunk, order);
@@ -108,12 +142,9 @@ export class Copying {
     store.noteChange(chunk);
   }
 
-  private async copyFrom(
-    source: Source,
-    work: { order: CopyOrder; chunk: Chunk; copied: number; distrusts: boolean },
-  ): Promise<void> {
+  private async copyFrom(source: Source, chunk: Chunk, work: Work): Promise<void> {
     const { store, orders } = this.parts;
-    const { order, chunk } = work;
+    const { order } = work;
     const writers = await this.fetchWriters(source);
     // Nothing is dropped before there is something better.
     if (work.distrusts && order.lengthBytes > 0) await this.fetch(source, { offset: 0, end: order.lengthBytes });
@@ -126,7 +157,7 @@ export class Copying {
     } else if (chunk.writtenBytes > order.lengthBytes) {
       await store.cut(chunk, order.lengthBytes, () => undefined);
     }
-    await this.fetchBytes(source, work);
+    await this.fetchBytes(source, chunk, work);
     await store.sync(chunk, order.lengthBytes);
     this.check(chunk, order);
     await this.replaceWriters(chunk, writers);
@@ -134,21 +165,21 @@ export class Copying {
     await orders.seal(chunk, order.version, order.lengthBytes);
   }
 
-  private async fetchBytes(source: Source, work: { order: CopyOrder; chunk: Chunk; copied: number }): Promise<void> {
+  private async fetchBytes(source: Source, chunk: Chunk, work: Work): Promise<void> {
     const { store } = this.parts;
-    const { order, chunk } = work;
+    const { order } = work;
     let recordedBytes = chunk.writtenBytes;
     let coming = this.fetchNext(source, chunk.writtenBytes, order.lengthBytes);
     while (chunk.writtenBytes < order.lengthBytes) {
       const piece = await coming;
-      this.check(chunk, order);
+      this.checkWanted(chunk, work);
       // The next piece is on its way while this one is written.
       coming = this.fetchNext(source, chunk.writtenBytes + piece.lengthBytes, order.lengthBytes);
       coming.catch(() => undefined);
       await this.write(chunk, piece);
       work.copied += piece.lengthBytes;
       this.copiedBytes += piece.lengthBytes;
-      this.check(chunk, order);
+      this.checkWanted(chunk, work);
       if (chunk.writtenBytes - recordedBytes >= RECORD_EVERY_BYTES) {
         recordedBytes = chunk.writtenBytes;
         await store.commit(chunk, { sync: false });
@@ -223,6 +254,11 @@ export class Copying {
 
   private keepRate(lengthBytes: number): Promise<void> {
     return this.parts.rate.take(lengthBytes, ms => sleep(this.parts.clock, ms));
+  }
+
+  private checkWanted(chunk: Chunk, work: Work): void {
+    this.check(chunk, work.order);
+    if (work.isStopped) throw new GfsError('INTERRUPTED', 'the copy is not wanted any more');
   }
 
   /** Throws unless the replica still is what the order is about. */

@@ -94,7 +94,7 @@ export class Orders {
       if (chunk.version > version) throw superseded(chunk);
       if (chunk.state === 'sealed') {
         if (chunk.writtenBytes !== lengthBytes && !chunk.corrupt) throw superseded(chunk);
-        if (chunk.corrupt) return { short: true, lengthBytes: chunk.writtenBytes };
+        if (chunk.corrupt) return { short: true, lengthBytes: chunk.writtenBytes, corrupt: true };
       } else {
         this.stopAppends(chunk, version);
         await this.settle(chunk);
@@ -104,7 +104,7 @@ export class Orders {
       }
       if (chunk.corrupt || chunk.writtenBytes < lengthBytes) {
         await store.commit(chunk, { sync: true });
-        return { short: true, lengthBytes: chunk.writtenBytes };
+        return { short: true, lengthBytes: chunk.writtenBytes, ...(chunk.corrupt ? { corrupt: true } : {}) };
       }
       await this.seal(chunk, version, lengthBytes);
       return { short: false, lengthBytes };

@@ -43,6 +43,11 @@ export class BlockFetcher {
     return blocks;
   }
 
+  /** These bytes and no others, past the cache: where a block is damaged in part, the rest of it can be read. */
+  exactly(state: InodeState, fromByte: number, toByte: number, deadlineMs: number): Promise<Buffer[]> {
+    return this.chunks.fetch(state, fromByte, toByte, deadlineMs);
+  }
+
   #known(state: InodeState, index: number, toByte: number): Block | Promise<Block> | undefined {
     const wantedBytes = Math.min(BLOCK_BYTES, toByte - index * BLOCK_BYTES);
     const cached = this.cache.get(state, index);

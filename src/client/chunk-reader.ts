@@ -3,6 +3,7 @@
 import { Serial } from '../lib/serial.js';
 import { asGfsError, GfsError } from '../protocol/errors.js';
 import { type ChunkHandle, HOLE, type InodeId } from '../protocol/ids.js';
+import { LIMITS } from '../protocol/limits.js';
 import type { WireReplica } from '../protocol/messages.js';
 import { Backoff } from './backoff.js';
 import type { InodeState } from './inode-state.js';
@@ -34,6 +35,8 @@ interface Job {
   readonly deadlineMs: number;
 }
 
+/** What a checksum covers: a damaged replica serves its other blocks. */
+const BLOCK = LIMITS.blockBytes;
 const ZEROS = Buffer.alloc(64 * 1024);
 
 export class ChunkReader {
@@ -82,13 +85,29 @@ export class ChunkReader {
       const errors: GfsError[] = [];
       const bytes = await this.#askReplicas(job, source, fromByte, toByte, errors);
       if (bytes) return bytes;
-      const isCorrupt = errors.length > 0 && errors.every(error => error.code === 'CORRUPT');
-      if (clock.monotonicMs() >= patientUntilMs || (isCorrupt && round > 1)) {
-        throw failureOf(source, errors, isCorrupt);
-      }
+      const isOver = clock.monotonicMs() >= patientUntilMs;
+      const isDamaged = errors.some(({ code }) => code === 'CORRUPT');
+      if (isDamaged && (isOver || (round > 1 && errors.every(({ code }) => code === 'CORRUPT'))))
+        return this.#readBlocks(job, source, fromByte, toByte);
+      if (isOver) throw failureOf(source, errors, { fromByte, toByte });
       if (round > 1) await backoff.pause();
       source = await this.#locate(job, fromByte, source);
     }
+  }
+
+  /** Every copy is damaged, which need not be in the same place: one block after another, each from whichever replica has it. */
+  async #readBlocks(job: Job, source: Source, fromByte: number, toByte: number): Promise<Buffer[]> {
+    const base = source.fileOffset - source.chunkOffset;
+    const buffers: Buffer[] = [];
+    for (let at = fromByte; at < toByte; ) {
+      const endByte = Math.min(toByte, base + (Math.floor((at - base) / BLOCK) + 1) * BLOCK);
+      const errors: GfsError[] = [];
+      const bytes = await this.#askReplicas(job, source, at, endByte, errors);
+      if (!bytes) throw failureOf(source, errors, { fromByte: at, toByte: endByte });
+      buffers.push(...bytes);
+      at = endByte;
+    }
+    return buffers;
   }
 
   /** The bytes from the first replica that has them; undefined, with the reasons in `errors`, when none does. */
@@ -185,10 +204,19 @@ function zeros(lengthBytes: number): Buffer[] {
   return buffers;
 }
 
-function failureOf(source: Source, errors: readonly GfsError[], isCorrupt: boolean): GfsError {
+function failureOf(
+  source: Source,
+  errors: readonly GfsError[],
+  { fromByte, toByte }: { fromByte: number; toByte: number },
+): GfsError {
   const reasons = errors.map(error => `${error.code}: ${error.message}`).join('; ');
   const cause = errors[errors.length - 1];
-  if (isCorrupt) return new GfsError('CORRUPT', `every copy of chunk ${source.handle} is damaged`, { cause });
+  if (errors.length > 0 && errors.every(({ code }) => code === 'CORRUPT'))
+    return new GfsError(
+      'CORRUPT',
+      `bytes ${fromByte} to ${toByte - 1} of the file cannot be read: every copy of chunk ${source.handle} is damaged there`,
+      { cause },
+    );
   const what = source.replicas.length === 0 ? 'no server that is up has a copy' : `no copy can be read (${reasons})`;
   return new GfsError('UNAVAILABLE', `chunk ${source.handle}: ${what}`, { cause });
 }

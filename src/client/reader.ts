@@ -38,8 +38,8 @@ export class Reader {
       try {
         const wanted = this.blocks.request(state, offset, endByte, deadlineMs);
         this.#readAhead(offset, endByte, deadlineMs);
-        const blocks = await Promise.all(wanted);
-        if (state.generation === generation) return gather(blocks, offset, endByte);
+        const buffers = await this.#gatherOrExactly(wanted, { offset, endByte, deadlineMs });
+        if (state.generation === generation) return buffers;
       } catch (error) {
         if (!(error instanceof Superseded)) throw error;
         // The file was cut meanwhile: begin again with what it is now.
@@ -47,6 +47,19 @@ export class Reader {
       }
     }
     throw new GfsError('TIMED_OUT', `reading ${length} bytes at ${offset} took too long`);
+  }
+
+  /** A request may fail for damaged bytes beside those that are wanted. */
+  async #gatherOrExactly(
+    wanted: Array<Block | Promise<Block>>,
+    { offset, endByte, deadlineMs }: { offset: number; endByte: number; deadlineMs: number },
+  ): Promise<Buffer[]> {
+    try {
+      return gather(await Promise.all(wanted), offset, endByte);
+    } catch (error) {
+      if (!hasCode(error, 'CORRUPT')) throw error;
+      return await this.blocks.exactly(this.state, offset, endByte, deadlineMs);
+    }
   }
 
   /** Learns whether the file was cut, when that was not asked for a while. A master that does not answer holds a read up only briefly. */

@@ -5,9 +5,10 @@ import type { CallContext, Handlers } from '../rpc/types.js';
 import { answerDurably, deadlineOf, type Rooms } from './api-context.js';
 import { chunksAfter, getChunk, tailOf } from './chunks.js';
 import { readCounters } from './counters.js';
-import { listExtents } from './file-extents.js';
+import { type IndexedExtent, listExtents } from './file-extents.js';
 import { getFile, sizeBytes } from './inodes.js';
 import { isCurrent } from './locations.js';
+import { inFile } from './mending.js';
 import { resolve } from './namespace.js';
 import type { ChunkRecord } from './records.js';
 import { listTrash, type TrashItem } from './trash.js';
@@ -43,6 +44,7 @@ async function fileInfo(
     ...extent,
     ...chunkFacts(rooms, extent.handle),
     lengthBytes: extent.lengthBytes,
+    ...lostOf(rooms, extent),
   }));
   const hasRoom = chunks.length < limit;
   if (tail && hasRoom && fromChunk <= file.extentCount)
@@ -57,6 +59,11 @@ async function fileInfo(
   await inspectAll(rooms, chunks);
   const shown = fromChunk + chunks.length;
   return { ...view, chunks, more: shown < file.extentCount + (tail ? 1 : 0) };
+}
+
+function lostOf({ context, healing }: Rooms, extent: IndexedExtent): Pick<InfoChunk, 'lost'> {
+  const lost = extent.handle === HOLE ? undefined : healing.mending.lostOf(getChunk(context.store, extent.handle));
+  return lost ? { lost: inFile(lost, extent) } : {};
 }
 
 function chunkFacts(

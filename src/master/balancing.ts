@@ -72,7 +72,7 @@ export class Balancing {
       this.note(to, -chunk.lengthBytes);
     });
     if (!isMoving) {
-      leave();
+      leave(0);
       return false;
     }
     this.movedCount++;

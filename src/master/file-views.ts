@@ -9,7 +9,7 @@ import { findChunk, getChunk, isOpen, recordCommitted, tailOf } from './chunks.j
 import { type IndexedExtent, locateExtents } from './file-extents.js';
 import { findInode, getFile, getInode, toAttributes } from './inodes.js';
 import type { Lease } from './lease-table.js';
-import { isCurrent } from './locations.js';
+import { isCurrent, type Replica } from './locations.js';
 import { type MasterContext, momentOf } from './master-context.js';
 import type { ChunkRecord, InodeRecord } from './records.js';
 
@@ -132,6 +132,19 @@ export class FileViews {
       .map(({ server }) => server);
   }
 
+  /** Where bytes of a chunk may be read: current replicas; where there is none, damaged ones, whose servers hand out the blocks that are good (I8). */
+  private readableServers(chunk: ChunkRecord): ServerId[] {
+    const { locations, servers } = this.context;
+    const current = this.currentServers(chunk);
+    if (current.length > 0) return current;
+    const isWhole = (replica: Replica): boolean =>
+      replica.corrupt && replica.version === chunk.version && replica.lengthBytes === chunk.lengthBytes;
+    return locations
+      .get(chunk.handle)
+      .filter(replica => isWhole(replica) && servers.isLive(replica.server))
+      .map(({ server }) => server);
+  }
+
   private async settleTail(chunk: ChunkRecord, deadlineMs: number): Promise<void> {
     const { safeMode, platform, settings } = this.context;
     if (safeMode.isOn) {
@@ -169,16 +182,16 @@ export class FileViews {
     if (handle === HOLE) return { fileOffset, lengthBytes, handle, chunkOffset, version: 0, replicas: [] };
     const { store, servers, tokens } = this.context;
     const chunk = getChunk(store, handle);
-    const current = this.currentServers(chunk);
-    if (current.length === 0) this.context.blocked.note(handle);
+    const readable = this.readableServers(chunk);
+    if (this.currentServers(chunk).length === 0) this.context.blocked.note(handle);
     return {
       fileOffset,
       lengthBytes,
       handle,
       chunkOffset,
       version: chunk.version,
-      replicas: current.map(server => servers.wireReplica(server)),
-      ...(current.length > 0 ? { token: tokens.read(handle, chunk.version, current) } : {}),
+      replicas: readable.map(server => servers.wireReplica(server)),
+      ...(readable.length > 0 ? { token: tokens.read(handle, chunk.version, readable) } : {}),
     };
   }
 

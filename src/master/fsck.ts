@@ -6,9 +6,10 @@ import type { Reply, Request } from '../protocol/messages.js';
 import type { Rooms } from './api-context.js';
 import { type Finding, findProblems } from './chunk-health.js';
 import { chunksAfter, findChunk, tailOf } from './chunks.js';
-import { listExtents } from './file-extents.js';
+import { type IndexedExtent, listExtents } from './file-extents.js';
 import { findInode, getDirectory, getInode } from './inodes.js';
 import { parseEntryKey, rangeOf, successor } from './keys.js';
+import { inFile } from './mending.js';
 import { ENTRY, type InodeRecord } from './records.js';
 import { isWithin, pathOf } from './resolve.js';
 
@@ -113,7 +114,7 @@ class FilePage {
       // In pieces: a damaged file fills the page soon, a good one of many extents does not.
       const piece = Math.min(128, this.request.limit - this.findings.length, this.extentsLeft);
       for (const extent of listExtents(store, file, index, piece)) {
-        if (extent.handle !== HOLE) this.judge({ inode: file.inode, path, fromByte: extent.fileOffset, ...extent });
+        if (extent.handle !== HOLE) this.judge({ inode: file.inode, path }, extent);
         index++;
       }
       this.extentsLeft -= piece;
@@ -123,7 +124,7 @@ class FilePage {
     if (!tail) return undefined;
     if (this.findings.length >= this.request.limit) return index;
     const { handle, lengthBytes } = tail;
-    this.judge({ inode: file.inode, path, fromByte: file.sealedBytes, lengthBytes, handle });
+    this.judge({ inode: file.inode, path }, { fileOffset: file.sealedBytes, chunkOffset: 0, lengthBytes, handle });
     return undefined;
   }
 
@@ -132,14 +133,18 @@ class FilePage {
     return { files, findings, ...(next ? { next } : {}) };
   }
 
-  private judge(piece: Omit<FileFinding, 'finding'> & { handle: ChunkHandle }): void {
+  private judge({ inode, path }: Pick<FileFinding, 'inode' | 'path'>, piece: Omit<IndexedExtent, 'index'>): void {
     const { context, healing } = this.rooms;
     const chunk = findChunk(context.store, piece.handle);
     const finding = chunk && findProblems(context, chunk, healing.extraCopiesOf(chunk.handle));
     if (!finding) return;
-    const { inode, path, fromByte, lengthBytes, handle } = piece;
-    this.findings.push({ inode, path: clipPath(path), fromByte, lengthBytes, finding });
-    if (this.request.repair) repairChunk(this.rooms, handle);
+    const { fileOffset: fromByte, lengthBytes } = piece;
+    const lost = healing.mending.lostOf(chunk);
+    this.findings.push({
+      ...{ inode, path: clipPath(path), fromByte, lengthBytes, finding },
+      ...(lost ? { lost: inFile(lost, piece) } : {}),
+    });
+    if (this.request.repair) repairChunk(this.rooms, piece.handle);
   }
 }
 

@@ -12,6 +12,8 @@ export type HealingStep =
   | { kind: 'seal' }
   /** Bring a replica that is behind, or longer than the chunk, to the recorded length. */
   | { kind: 'repair'; server: ServerId }
+  /** Every copy is damaged: these may be made whole from one another, block by block. */
+  | { kind: 'mend'; servers: ServerId[] }
   /** Another server is to hold a replica; in place of a corrupt one, where no other server is left. */
   | { kind: 'copy'; holders: ServerId[]; corrupt: ServerId[] }
   | { kind: 'delete'; server: ServerId; why: 'corrupt' | 'behind' | 'surplus' };
@@ -58,6 +60,9 @@ export function nextStep(facts: HealingFacts): HealingStep {
     return { kind: 'delete', server: facts.leastWanted(kept.map(({ server }) => server)), why: 'surplus' };
   }
   // A tail travels sooner than a chunk, and a server that comes back should soon be whole again.
+  const mendable = corrupt.filter(({ lengthBytes }) => lengthBytes === chunk.lengthBytes).map(({ server }) => server);
+  const canBeFixed = behind[0] !== undefined && behind[0].lengthBytes >= chunk.lengthBytes;
+  if (current.length === 0 && mendable.length > 0 && !canBeFixed) return { kind: 'mend', servers: mendable };
   const repairable = current.length === 0 ? behind[0] : behind.find(({ server }) => !isDraining(server));
   if (repairable) return { kind: 'repair', server: repairable.server };
   if (current.length === 0) return { kind: 'none' };
@@ -83,16 +88,12 @@ function openStep(facts: HealingFacts): HealingStep {
   return ageMs >= rereplicateAfterMs ? { kind: 'seal' } : { kind: 'later', afterMs: rereplicateAfterMs - ageMs };
 }
 
-/** A member has lost or damaged bytes, and another has not: sealed at what the good ones have, the chunk can be healed. */
+/** A member has lost or damaged bytes, and another can say how long the chunk is: sealed at that, it can be healed. */
 function hasBadMember({ chunk, replicas, downForMs }: HealingFacts): boolean {
   const members = replicas.filter(
     ({ server }) => downForMs(server) === 0 && chunk.chain.some(member => member.server === server),
   );
   const isBad = ({ corrupt, suspect }: Replica): boolean => corrupt || suspect;
-  return members.some(isBad) && chunk.chain.some(({ server }) => isGood(server));
-
-  function isGood(server: ServerId): boolean {
-    const known = members.find(member => member.server === server);
-    return known !== undefined && !isBad(known);
-  }
+  // Damaged bytes leave the recorded length as it was.
+  return members.some(isBad) && members.some(({ suspect }) => !suspect);
 }

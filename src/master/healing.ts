@@ -8,8 +8,10 @@ import { type HealingStep, nextStep } from './healing-plan.js';
 import { HealingQueue } from './healing-queue.js';
 import { HotChunks } from './hot-chunks.js';
 import type { MasterContext } from './master-context.js';
+import { Mending } from './mending.js';
 import type { ChunkRecord } from './records.js';
 import { type CopyTarget, ReplicaCopies } from './replica-copies.js';
+import { RunningCopies } from './running-copies.js';
 import type { Sealing } from './sealing.js';
 import { BOUNDS } from './settings.js';
 
@@ -27,6 +29,8 @@ export class Healing {
   readonly hot: HotChunks;
   readonly copies: ReplicaCopies;
   readonly limits: CopyLimits;
+  readonly mending: Mending;
+  private readonly running: RunningCopies;
   private readonly queue: HealingQueue;
   /** INVARIANT: one piece of work per chunk. */
   private readonly working = new Set<ChunkHandle>();
@@ -47,6 +51,8 @@ export class Healing {
     const { platform, settings, locations, servers, blocked } = context;
     this.copies = new ReplicaCopies(context, sealing);
     this.limits = new CopyLimits(platform.clock, { ...settings, bytesPerSecond: settings.copyRate });
+    this.mending = new Mending(context);
+    this.running = new RunningCopies(this.copies, this.mending, this.limits);
     this.queue = new HealingQueue(platform.clock, {
       copies: handle => locations.goodCopies(handle, server => servers.isLive(server)),
       isBlocked: handle => blocked.has(handle),
@@ -83,6 +89,7 @@ export class Healing {
   onServerUp(server: ServerId): void {
     this.sweepAtMs = 0;
     for (const handle of this.context.locations.handlesOf(server)) this.consider(handle);
+    this.stopNeedless();
   }
 
   onReads(reads: ReadonlyArray<{ handle: ChunkHandle; reads: number }>): void {
@@ -94,6 +101,7 @@ export class Healing {
     if (this.context.safeMode.isOn) return;
     this.hot.step(handle => this.goalOf(handle));
     this.watchDraining();
+    this.stopNeedless();
     await this.sweep();
     this.waiting = this.queue.due(LOOKS_PER_STEP).reverse();
     this.go();
@@ -107,7 +115,7 @@ export class Healing {
     const chunk = findChunk(this.context.store, handle);
     if (!chunk || this.working.has(handle) || this.queue.has(handle) || this.plan(chunk).kind !== 'none') return false;
     if (chunk.state !== 'sealed' || chunk.lengthBytes === 0 || chunk.garbageDueMs !== undefined) return false;
-    const work = this.startCopy(chunk, { server: to, whole: false }, false);
+    const work = this.running.move(chunk, to);
     if (!work) return false;
     this.leaving.set(handle, from);
     this.follow(
@@ -141,6 +149,15 @@ export class Healing {
     this.draining = now;
   }
 
+  /** Copies of chunks that have enough good ones by now end. What they brought is deleted then as any replica that is behind. */
+  private stopNeedless(): void {
+    this.running.stopNeedless(handle => {
+      const chunk = findChunk(this.context.store, handle);
+      const kind = chunk ? this.plan(chunk).kind : 'none';
+      return kind !== 'none' && kind !== 'delete';
+    });
+  }
+
   private async sweep(): Promise<void> {
     const { store, platform } = this.context;
     const now = platform.clock.monotonicMs();
@@ -154,7 +171,7 @@ export class Healing {
   private plan(chunk: ChunkRecord): HealingStep {
     const { locations, servers, settings, platform } = this.context;
     const upCount = servers.upCount();
-    return nextStep({
+    const step = nextStep({
       chunk,
       replicas: locations.get(chunk.handle),
       downForMs: server => servers.downForMs(server),
@@ -166,6 +183,7 @@ export class Healing {
       isDraining: server => servers.get(server)?.draining === true,
       leastWanted: holders => this.leastWanted(chunk.handle, holders),
     });
+    return step.kind === 'mend' && this.mending.isTried(chunk) ? { kind: 'none' } : step;
   }
 
   private leastWanted(handle: ChunkHandle, holders: readonly ServerId[]): ServerId {
@@ -226,18 +244,21 @@ export class Healing {
       return this.sealing().seal(chunk.handle, platform.clock.monotonicMs() + settings.sealDeadline);
     }
     if (step.kind === 'delete') return this.startDeletion(chunk, step);
-    if (step.kind !== 'repair' && step.kind !== 'copy') return undefined;
+    if (step.kind !== 'repair' && step.kind !== 'copy' && step.kind !== 'mend') return undefined;
     // Not even worth choosing a place.
     if (this.limits.isFull) return undefined;
+    if (step.kind === 'mend') return this.running.mend(chunk, step.servers);
     const target = step.kind === 'repair' ? { server: step.server, whole: false } : this.findTarget(chunk, step);
     if (!target) return Promise.reject(new GfsError('TOO_FEW_SERVERS', 'no other server can take a replica'));
-    return this.startCopy(chunk, target, step.kind === 'repair');
+    // In place of a damaged one its good blocks stay, and only the others travel.
+    const mendable = step.kind === 'copy' && target.whole ? this.mendable(chunk, step.corrupt) : [];
+    if (mendable.length > 0) return this.running.mend(chunk, mendable);
+    return this.running.start(chunk, target, { tryFix: step.kind === 'repair' });
   }
 
-  private startCopy(chunk: ChunkRecord, target: CopyTarget, tryFix: boolean): Promise<void> | undefined {
-    const sources = this.copies.sourcesOf(chunk, target.server, server => this.limits.copiesAt(server));
-    const leave = this.limits.enter([target.server, ...sources.slice(0, 1)], this.copies.bytesMissing(chunk, target));
-    return leave && this.copies.bring(chunk, { ...target, sources, tryFix }).finally(leave);
+  /** Of damaged replicas those that lack no bytes. */
+  private mendable({ handle, lengthBytes }: ChunkRecord, corrupt: readonly ServerId[]): ServerId[] {
+    return corrupt.filter(server => this.context.locations.find(handle, server)?.lengthBytes === lengthBytes);
   }
 
   private startDeletion(

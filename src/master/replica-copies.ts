@@ -1,6 +1,6 @@
 // Has one replica made current or deleted, by orders to its server, and writes down in the locations what came of it. It decides nothing and
 // bounds nothing: healing and balancing do.
-import { GfsError } from '../protocol/errors.js';
+import { asGfsError, GfsError } from '../protocol/errors.js';
 import type { ServerId } from '../protocol/ids.js';
 import { LIMITS } from '../protocol/limits.js';
 import { findChunk } from './chunks.js';
@@ -47,19 +47,19 @@ export class ReplicaCopies {
   }
 
   /**
-   * Makes the replica on the target current: by cutting or taking the length over (`tryFix`), else by copying what is missing. Rejects with
-   * UNAVAILABLE without a source, or as the order does.
+   * Makes the replica on the target current: by cutting or taking the length over (`tryFix`), else by copying what is missing. Settles with the
+   * bytes that moved. Rejects with UNAVAILABLE without a source, or as the order does.
    */
   async bring(
     chunk: ChunkRecord,
     { server, whole, sources, tryFix }: CopyTarget & { sources: ServerId[]; tryFix: boolean },
-  ): Promise<void> {
+  ): Promise<number> {
     const { servers, tokens, orders, locations, settings, platform } = this.context;
     const { handle, version, lengthBytes } = chunk;
-    if (tryFix && (await this.sealing().fix(chunk, server))) return;
+    if (tryFix && (await this.sealing().fix(chunk, server))) return 0;
     if (sources.length === 0) throw new GfsError('UNAVAILABLE', `no current replica of chunk ${handle} to copy from`);
     const startMs = platform.clock.monotonicMs();
-    const { copiedBytes } = await orders.give(
+    const { copiedBytes, stopped } = await orders.give(
       server,
       'copyChunk',
       {
@@ -77,15 +77,30 @@ export class ReplicaCopies {
     );
     this.copiedBytes += copiedBytes;
     this.rate.add(copiedBytes, platform.clock.monotonicMs());
+    // What it brought is reported by its server as a replica that is behind.
+    if (stopped) return copiedBytes;
     this.copiesDone++;
     platform.logger.info(
       { handle, server, copiedBytes, lengthBytes, ms: Math.round(platform.clock.monotonicMs() - startMs) },
       'replica copied',
     );
     // The chunk may have been given up while it was copied; its deletion reaches this replica when the server reports it.
-    if (!findChunk(this.context.store, handle)) return;
+    if (!findChunk(this.context.store, handle)) return copiedBytes;
     locations.put(handle, { server, version, lengthBytes, state: 'sealed', suspect: false, corrupt: false });
     servers.noteAllocation(server);
+    return copiedBytes;
+  }
+
+  /** Ends a copy that runs, which then settles with what moved; never rejects: it is lost effort if it goes on, and no harm. */
+  async stop({ handle, version }: ChunkRecord, server: ServerId): Promise<void> {
+    const { orders, platform } = this.context;
+    platform.logger.info({ handle, server }, 'a copy is not needed any more and is stopped');
+    try {
+      await orders.give(server, 'stopCopy', { handle, version });
+    } catch (error) {
+      const { code, message } = asGfsError(error);
+      platform.logger.debug({ handle, server, code, reason: message }, 'a copy was not stopped');
+    }
   }
 
   /** Rejects with UNAVAILABLE unless enough others say now that they are good: of what was reported some may be gone. */

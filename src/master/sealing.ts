@@ -195,7 +195,7 @@ export class Sealing {
       lengthBytes: answer.lengthBytes,
       state: answer.short ? 'fenced' : 'sealed',
       suspect: false,
-      corrupt: false,
+      corrupt: answer.corrupt === true,
     });
     return !answer.short;
   }

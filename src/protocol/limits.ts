@@ -51,6 +51,9 @@ export const LIMITS = {
   writersPerChunkMax: 1024,
   /** How long a client may retry an append; writer tables remember at least this long. */
   appendRetryMs: 60_000,
+  /** Damaged ranges of one replica that its server tells one by one, and of one piece of a file that the master does. */
+  badRangesMax: 1024,
+  lostRangesMax: 16,
   /** Replicas of a chunk. */
   replicasMax: 10,
 } as const;

@@ -134,6 +134,7 @@ const chunkReport = object({
 const space = object({ capacityBytes: size, usedBytes: size, freeBytes: size, chunks: count });
 const tokenKey = object({ id: integer(1), secret: bytes(64) });
 const serverState = oneOf('up', 'recovering', 'draining', 'down');
+const byteRange = object({ fromByte: size, lengthBytes: integer(1) });
 const none = object({});
 
 // ---- the table ---------------------------------------------------------------------------------------------------------------------
@@ -382,6 +383,8 @@ export const ADMIN_TO_MASTER = {
           chunkOffset: size,
           modifiedMs: real(0),
           replicas: list(infoReplica, 64),
+          /** Bytes of the file that every copy that can be reached has damaged. */
+          lost: optional(list(byteRange, LIMITS.lostRangesMax)),
         }),
         LIMITS.extentPageMax,
       ),
@@ -527,6 +530,8 @@ export const ADMIN_TO_MASTER = {
           /** 0: the end of the file is not known. */
           lengthBytes: size,
           finding,
+          /** Bytes of the file that every copy that can be reached has damaged; absent: not known, all of the piece may be. */
+          lost: optional(list(byteRange, LIMITS.lostRangesMax)),
         }),
         LIMITS.checkPageMax,
       ),
@@ -694,7 +699,7 @@ export const MASTER_TO_CHUNKSERVER = {
   fix: message(
     203,
     object({ token, handle, version, lengthBytes: size }),
-    object({ short: boolean, lengthBytes: size }),
+    object({ short: boolean, lengthBytes: size, corrupt: optional(boolean) }),
   ),
   /** Bring the replica to exactly `lengthBytes` of this sealed chunk by copying what is missing, and its writer table, from one of the sources. */
   copyChunk: message(
@@ -708,7 +713,11 @@ export const MASTER_TO_CHUNKSERVER = {
       /** Distrust local bytes: drop them and copy all. */
       whole: boolean,
     }),
-    object({ copiedBytes: size }),
+    object({
+      copiedBytes: size,
+      /** It was told to stop (stopCopy) before all was there. */
+      stopped: optional(boolean),
+    }),
   ),
   /** Delete the replica, unless its version is newer than `version`. An absent one is fine. */
   deleteChunk: message(205, object({ token, handle, version }), none),
@@ -726,6 +735,23 @@ export const MASTER_TO_CHUNKSERVER = {
     object({ token, handle }),
     object({ exists: boolean, report: optional(chunkReport), path: text(4096) }),
   ),
+  /**
+   * Check every block of this replica of a sealed chunk, fetch those that are bad from the sources (also damaged ones: any that has the block), and
+   * answer which bytes stay bad, at most so many ranges (more: there are further ones behind). With none left the replica is sealed and good.
+   */
+  mendChunk: message(
+    210,
+    object({
+      token,
+      handle,
+      version,
+      lengthBytes: size,
+      sources: list(object({ server: serverId, address, token }), LIMITS.replicasMax),
+    }),
+    object({ copiedBytes: size, bad: list(byteRange, LIMITS.badRangesMax), more: optional(boolean) }),
+  ),
+  /** End a copy of this version that runs or waits here, at its next piece; copyChunk is answered with what it moved. None running is fine. */
+  stopCopy: message(209, object({ token, handle, version }), none),
 } as const;
 
 /** Client → chunkserver; `token` names handle, version, chain and rights. */

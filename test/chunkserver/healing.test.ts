@@ -1,6 +1,7 @@
 // Fixing, copying, deleting, scrubbing: how a replica comes to be exactly what the master's record says (DESIGN 2, 4; I5, I7, I8).
 import test from 'ava';
-import { CHUNK, KiB, MiB, pattern, Rig, W1, W2 } from './rig.js';
+import type { ChunkHandle } from '../../src/protocol/ids.js';
+import { CHUNK, type Host, KiB, MiB, pattern, Rig, W1, W2 } from './rig.js';
 
 const hello = Buffer.from('hello\n');
 
@@ -208,6 +209,125 @@ test('the scrubber finds a flipped bit that nobody reads (§5.2)', async t => {
 
   t.like(rig.report(host), { corrupt: true });
   t.like(rig.report(rig.hosts[0]!), { corrupt: false });
+});
+
+test('damaged replicas are mended from one another block by block, and what was bad everywhere stays, with all else (I8)', async t => {
+  const rig = await Rig.start(t);
+  const bytes = pattern(2 * MiB + 300 * KiB);
+  await rig.appendAll([bytes]);
+  const lengthBytes = await rig.seal(2);
+  const [a, b, c] = rig.hosts as [Host, Host, Host];
+  // Block 1 is bad on a, blocks 2 and 35 on b, 3 on c; the last one, 36, on all of them.
+  const flip = (host: Host, block: number): void => void host.node.disk.flipBit(host.path(), block * 64 * KiB + 5);
+  for (const [host, block] of [
+    [a, 1],
+    [b, 2],
+    [b, 35],
+    [c, 3],
+  ] as const)
+    flip(host, block);
+  for (const host of rig.hosts) flip(host, 36);
+  const token = rig.token({ right: 'read', version: 2 });
+  for (const host of rig.hosts) t.is(await rig.refusal(() => rig.read(host, 0, lengthBytes, token)), 'CORRUPT');
+  // Blocks that are good are read from it all the same.
+  t.true(
+    (await rig.do(() => rig.read(a, 2 * 64 * KiB, 100, token))).equals(bytes.subarray(128 * KiB, 128 * KiB + 100)),
+  );
+  t.is(await rig.refusal(() => rig.read(a, 2 * 64 * KiB - 1, 2, token)), 'CORRUPT');
+  const lastBytes = lengthBytes - 36 * 64 * KiB;
+
+  const first = await rig.do(() => rig.mend(a, [b, c], { version: 2, lengthBytes }));
+
+  t.deepEqual(first, { copiedBytes: 64 * KiB, bad: [{ fromByte: 36 * 64 * KiB, lengthBytes: lastBytes }] });
+  t.true(
+    a
+      .file()!
+      .subarray(0, 36 * 64 * KiB)
+      .equals(bytes.subarray(0, 36 * 64 * KiB)),
+  );
+  await rig.pass(500);
+  t.like(rig.report(a), { corrupt: true, lengthBytes });
+  // With the last block back on one of them all is mended.
+  flip(c, 36);
+  t.deepEqual(await rig.do(() => rig.mend(b, [a, c], { version: 2, lengthBytes })), {
+    copiedBytes: 2 * 64 * KiB + lastBytes,
+    bad: [],
+  });
+  await rig.pass(500);
+  t.like(rig.report(b), { corrupt: false, state: 'sealed', lengthBytes });
+  await b.losePower();
+  t.true(b.file()!.equals(bytes));
+  t.like(rig.report(b), { corrupt: false, suspect: false });
+  const find = { lengthBytes, writer: W1, sequence: 1 };
+  t.deepEqual(await rig.do(() => rig.order(b, 'findAppend', find)), { offset: 0 });
+});
+
+test('a replica whose file is gone is mended whole, and a chunk of another length or version is left alone', async t => {
+  const rig = await Rig.start(t);
+  const bytes = pattern(300 * KiB);
+  await rig.appendAll([bytes]);
+  const lengthBytes = await rig.seal(2);
+  const [a, b] = rig.hosts as [Host, Host];
+  await a.stop();
+  a.node.disk.remove(a.path());
+  await a.start();
+
+  t.is(await rig.refusal(() => rig.mend(a, [b], { version: 1, lengthBytes })), 'SUPERSEDED');
+  t.is(await rig.refusal(() => rig.mend(a, [b], { version: 2, lengthBytes: lengthBytes + 1 })), 'SUPERSEDED');
+  t.is(await rig.refusal(() => rig.mend(a, [b], { version: 2, lengthBytes, handle: 9 as ChunkHandle })), 'NO_CHUNK');
+  t.deepEqual(await rig.do(() => rig.mend(b, [a], { version: 2, lengthBytes })), { copiedBytes: 0, bad: [] });
+  t.deepEqual(await rig.do(() => rig.mend(a, [b], { version: 2, lengthBytes })), { copiedBytes: lengthBytes, bad: [] });
+
+  t.true(a.file()!.equals(bytes));
+});
+
+test('without any source that has a block nothing is changed, and the range is told', async t => {
+  const rig = await Rig.start(t);
+  const bytes = pattern(300 * KiB);
+  await rig.appendAll([bytes]);
+  const lengthBytes = await rig.seal(2);
+  const [a, b] = rig.hosts as [Host, Host];
+  for (const host of [a, b]) host.node.disk.flipBit(host.path(), 70 * KiB);
+  t.is(await rig.refusal(() => rig.read(a, 0, lengthBytes, rig.token({ right: 'read', version: 2 }))), 'CORRUPT');
+  const before = a.file()!;
+
+  const answer = await rig.do(() => rig.mend(a, [b], { version: 2, lengthBytes }));
+
+  t.deepEqual(answer, { copiedBytes: 0, bad: [{ fromByte: 64 * KiB, lengthBytes: 64 * KiB }] });
+  t.true(a.file()!.equals(before));
+});
+
+test('a copy that is told to stop ends at its next piece, moves no more, and is reported as what it is: behind', async t => {
+  const rig = await Rig.start(t, { servers: 4, chunkSizeBytes: 64 * MiB, settings: { copyRate: MiB } });
+  const hosts = rig.hosts.slice(0, 3);
+  const token = rig.token({ chain: rig.chain(hosts) });
+  const record = pattern(4 * MiB);
+  for (let i = 0; i < 2; i++) await rig.do(() => rig.append({ bytes: record, sequence: i + 1, token }));
+  const lengthBytes = await rig.seal(2, hosts);
+  const target = rig.hosts[3]!;
+  const copying = rig.copy(target, [rig.hosts[0]!], { version: 2, lengthBytes });
+  await rig.pass(2_500);
+  const before = target.process!.copiedBytes;
+  t.true(before > 0 && before < lengthBytes / 2, `${before} bytes`);
+
+  await rig.do(() => rig.order(target, 'stopCopy', { version: 1 }));
+  await rig.pass(1_500);
+  t.true(target.process!.copiedBytes > before, 'it was about an older version');
+  const running = target.process!.copiedBytes;
+  await rig.do(() => rig.order(target, 'stopCopy', { version: 2 }));
+  const answer = await rig.do(() => copying);
+
+  t.true(answer.stopped);
+  t.true(answer.copiedBytes <= running + 1 * MiB, 'at most the piece that was on its way');
+  t.is(target.process!.copiedBytes, answer.copiedBytes);
+  await rig.pass(10_000);
+  t.is(target.process!.copiedBytes, answer.copiedBytes);
+  t.like(rig.report(target), { state: 'fenced', corrupt: false, lengthBytes: answer.copiedBytes });
+  // It goes on from there when it is wanted again, and one that has ended has nothing to stop.
+  await rig.do(() => rig.order(target, 'stopCopy', { version: 2 }));
+  const again = await rig.do(() => rig.copy(target, [rig.hosts[0]!], { version: 2, lengthBytes }));
+  t.deepEqual(again, { copiedBytes: lengthBytes - answer.copiedBytes });
+  t.true(target.file()!.equals(Buffer.concat([record, record])));
 });
 
 test('a deleted replica is gone with its file, is reported, and does not come back by a late append', async t => {

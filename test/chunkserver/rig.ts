@@ -309,6 +309,19 @@ export class Rig {
     return this.order(host, 'copyChunk', { whole: false, ...order, sources });
   }
 
+  mend(
+    host: Host,
+    from: readonly Host[],
+    order: { version: number; lengthBytes: number; handle?: ChunkHandle },
+  ): Promise<Reply<'mendChunk'>> {
+    const sources = from.map(source => ({
+      server: source.id,
+      address: source.address,
+      token: this.token({ right: 'copy', version: order.version, chain: this.chain([source]) }),
+    }));
+    return this.order(host, 'mendChunk', { ...order, sources });
+  }
+
   report(host: Host, handle: ChunkHandle = CHUNK): WireChunkReport | undefined {
     return this.reports.get(host.id)?.get(handle);
   }

@@ -85,7 +85,7 @@ test('§4.5 a replica that is behind gets only its missing tail, and is not read
   t.is(cluster.master.rooms.healing.copiedBytes, 60);
 });
 
-test('a corrupt replica is replaced by a whole copy on its own server when there is no other', async t => {
+test('a corrupt replica is mended on its own server from the others when there is no other server', async t => {
   const { cluster, handle, chain } = await withSealedChunk(t);
   const [bad] = chain;
   const report = { handle, version: 2, lengthBytes: 100, state: 'sealed' as const, suspect: false, corrupt: true };
@@ -93,8 +93,9 @@ test('a corrupt replica is replaced by a whole copy on its own server when there
   await cluster.beat(bad!, { changed: [report] });
   await cluster.clock.advance(2_000);
 
-  const order = bad!.orders.find(({ kind }) => kind === 'copyChunk');
-  t.true(order?.body.whole);
+  const order = bad!.orders.find(({ kind }) => kind === 'mendChunk');
+  t.is((order!.body.sources as unknown[]).length, 2);
+  t.is(bad!.countOf('copyChunk'), 0);
   t.is(cluster.master.rooms.context.locations.find(handle, bad!.id)?.corrupt, false);
 });
 
@@ -111,8 +112,8 @@ test('a chunk that no server can take does not keep the healing of others waitin
   await cluster.beat(bad, { changed: [{ ...report, corrupt: true }] });
   await cluster.clock.advance(5_000);
 
-  const copies = bad.orders.filter(({ kind, body }) => kind === 'copyChunk' && body.handle === handle);
-  t.is(copies.length, 1);
+  const mends = bad.orders.filter(({ kind, body }) => kind === 'mendChunk' && body.handle === handle);
+  t.is(mends.length, 1);
 });
 
 test('§4.4 what nothing refers to is deleted after the grace, and not before', async t => {

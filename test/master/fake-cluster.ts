@@ -117,7 +117,7 @@ export class FakeCluster {
       sequence: ++server.sequence,
       space: server.space,
       leases: [],
-      changed: [],
+      changed: server.takeChanges(),
       reads: [],
       failedDisks: [],
       ...more,

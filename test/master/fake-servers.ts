@@ -25,6 +25,12 @@ export class FakeServer {
   /** What it says to have committed as a primary. */
   readonly committed = new Map<ChunkHandle, number>();
   readonly orders: Array<{ kind: OrderKind; body: Record<string, unknown> }> = [];
+  /** What mendChunk cannot mend; with nothing here it mends all. */
+  readonly bad = new Map<ChunkHandle, Reply<'mendChunk'>['bad']>();
+  /** Copies that were told to stop: they end half-way. */
+  readonly stopped = new Set<ChunkHandle>();
+  /** Replicas that its next heartbeat names. */
+  readonly changed = new Set<ChunkHandle>();
   epoch = 1;
   /** Of its last report or heartbeat. */
   sequence = 0;
@@ -68,6 +74,12 @@ export class FakeServer {
       }));
   }
 
+  takeChanges(): WireChunkReport[] {
+    const reports = this.reports().filter(({ handle }) => this.changed.has(handle as ChunkHandle));
+    this.changed.clear();
+    return reports;
+  }
+
   countOf(kind: OrderKind): number {
     return this.orders.filter(order => order.kind === kind).length;
   }
@@ -94,8 +106,23 @@ export class FakeServer {
       case 'copyChunk': {
         const had = this.chunks.get(handle)?.lengthBytes ?? 0;
         const { version, lengthBytes } = body as { version: number; lengthBytes: number };
+        if (this.stopped.delete(handle)) {
+          const half = Math.max(had, Math.floor(lengthBytes / 2));
+          this.chunks.set(handle, { version, lengthBytes: half, state: 'fenced', suspect: false });
+          this.changed.add(handle);
+          return { copiedBytes: half - had, stopped: true };
+        }
         this.chunks.set(handle, { version, lengthBytes, state: 'sealed', suspect: false });
         return { copiedBytes: body.whole ? lengthBytes : Math.max(0, lengthBytes - had) };
+      }
+      case 'stopCopy':
+        this.stopped.add(handle);
+        return {};
+      case 'mendChunk': {
+        const bad = this.bad.get(handle) ?? [];
+        const { version, lengthBytes } = body as { version: number; lengthBytes: number };
+        if (bad.length === 0) this.chunks.set(handle, { version, lengthBytes, state: 'sealed', suspect: false });
+        return { copiedBytes: 0, bad };
       }
       case 'deleteChunk':
         this.chunks.delete(handle);

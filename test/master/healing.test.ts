@@ -2,8 +2,11 @@
 import test, { type ExecutionContext } from 'ava';
 import { findChunk } from '../../src/master/chunks.js';
 import { CopyLimits } from '../../src/master/copy-limits.js';
+import { inFile } from '../../src/master/mending.js';
+import { GfsError } from '../../src/protocol/errors.js';
 import type { ChunkHandle, ServerId } from '../../src/protocol/ids.js';
 import { ROOT_INODE } from '../../src/protocol/ids.js';
+import { LIMITS } from '../../src/protocol/limits.js';
 import { FakeCluster } from './fake-cluster.js';
 import type { FakeServer } from './fake-servers.js';
 import { ManualClock } from './manual-clock.js';
@@ -234,6 +237,58 @@ test('a server that is back in time cancels the copies that have not begun', asy
   for (const { handle } of files) t.is(holders(cluster, handle).length, 3);
 });
 
+test('a server that is back in time ends the copy that runs; what it brought goes, its place and its bytes are given back', async t => {
+  const settings = { rereplicateAfter: 2_000, copiesMax: 1, copyRate: LENGTH / 10 };
+  const cluster = await FakeCluster.start(t, { servers: 4, settings });
+  const { handle, chain } = await sealed(cluster, 'f');
+  const copies = holdCopies(t, cluster);
+  const [away] = chain;
+  away!.isReachable = false;
+  await cluster.clock.advance(15_000);
+  t.is(copies.held.length, 1);
+  const target = cluster.servers.find(server => !chain.includes(server))!;
+  t.is(target.countOf('stopCopy'), 0);
+  const { healing } = cluster.master.rooms;
+
+  away!.isReachable = true;
+  await cluster.clock.advance(2_000);
+
+  t.is(target.countOf('stopCopy'), 1);
+  // As if the piece that was on its way had come.
+  copies.release();
+  await cluster.clock.advance(1);
+  t.is(healing.limits.running, 0);
+  t.is(healing.copiedBytes, LENGTH / 2);
+  t.true(target.chunks.has(handle));
+  await cluster.clock.advance(2_000);
+
+  t.false(target.chunks.has(handle));
+  t.deepEqual(
+    holders(cluster, handle)
+      .map(({ id }) => id)
+      .sort(),
+    chain.map(({ id }) => id).sort(),
+  );
+  t.is(target.countOf('stopCopy'), 1);
+  t.is(healing.copies.copiesDone, 0);
+});
+
+test('a copy that is still needed is not stopped when another server comes back', async t => {
+  const cluster = await FakeCluster.start(t, { servers: 6, settings: { rereplicateAfter: 2_000 } });
+  const { chain } = await sealed(cluster, 'f');
+  const copies = holdCopies(t, cluster);
+  const other = cluster.servers.find(server => !chain.includes(server))!;
+  other.isReachable = false;
+  chain[0]!.isReachable = false;
+  await cluster.clock.advance(15_000);
+  t.is(copies.held.length, 1);
+
+  other.isReachable = true;
+  await cluster.clock.advance(5_000);
+
+  for (const server of cluster.servers) t.is(server.countOf('stopCopy'), 0);
+});
+
 test('a draining server is emptied, its chunks stay readable throughout, and it gets no new ones', async t => {
   const cluster = await FakeCluster.start(t, { servers: 5 });
   const files = await sealedMany(cluster, 10);
@@ -300,18 +355,97 @@ test('a chunk that is read much gets more replicas, bounded, and gives them up w
   t.is(holders(cluster, handle).length, 3);
 });
 
-test('when all copies of a chunk are bad nothing is deleted', async t => {
-  const cluster = await FakeCluster.start(t, { servers: 4 });
-  const { handle, chain } = await sealed(cluster, 'f');
+async function corruptAll(cluster: FakeCluster, handle: ChunkHandle, chain: readonly FakeServer[]): Promise<void> {
   for (const server of chain) {
     const report = { handle, version: 2, lengthBytes: LENGTH, state: 'sealed' as const, suspect: false, corrupt: true };
     await cluster.beat(server, { changed: [report] });
   }
+}
+
+test('when all copies of a chunk are bad in the same place nothing is deleted, and fsck and info name the bytes', async t => {
+  const cluster = await FakeCluster.start(t, { servers: 4 });
+  const { handle, chain } = await sealed(cluster, 'f');
+  // Only what none has is lost.
+  chain[0]!.bad.set(handle, [{ fromByte: 0, lengthBytes: 20 }]);
+  chain[1]!.bad.set(handle, [{ fromByte: 10, lengthBytes: 40 }]);
+  chain[2]!.bad.set(handle, [
+    { fromByte: 0, lengthBytes: 12 },
+    { fromByte: 15, lengthBytes: 1 },
+  ]);
+  await corruptAll(cluster, handle, chain);
 
   await cluster.clock.advance(60_000);
 
-  for (const server of chain) t.is(server.countOf('deleteChunk'), 0);
+  for (const server of chain) {
+    t.is(server.countOf('deleteChunk'), 0);
+    t.is(server.countOf('mendChunk'), 1, 'they are not asked over and over');
+  }
   t.is((await cluster.ask('report', {})).chunks.lost, 1);
+  const lost = [
+    { fromByte: 10, lengthBytes: 2 },
+    { fromByte: 15, lengthBytes: 1 },
+  ];
+  const request = { under: ROOT_INODE, limit: 10, repair: false };
+  const [finding] = (await cluster.ask('checkFiles', request)).findings;
+  t.deepEqual(finding?.lost, lost);
+  t.deepEqual(finding?.finding.problems, ['unreadable', 'missing', 'corrupt']);
+  const info = await cluster.ask('fileInfo', { where: { start: ROOT_INODE, path: 'f' }, fromChunk: 0, limit: 10 });
+  t.deepEqual(info.chunks[0]?.lost, lost);
+  // Readers are sent to the damaged ones, whose servers hand out the blocks that are good.
+  const { extents } = await cluster.ask('locate', { inode: info.attributes.inode, fromByte: 0, limit: 1 });
+  t.is(extents[0]?.replicas.length, 3);
+  t.truthy(extents[0]?.token);
+});
+
+test('when all copies of a chunk are bad in different places they are mended from one another, and copied again', async t => {
+  const cluster = await FakeCluster.start(t, { servers: 4 });
+  const { handle, chain } = await sealed(cluster, 'f');
+  chain[0]!.before = kind => {
+    if (kind === 'mendChunk') throw new GfsError('DISK_FAILED', 'no more');
+  };
+  await corruptAll(cluster, handle, chain);
+
+  await cluster.clock.advance(30_000);
+
+  t.deepEqual(
+    (chain[1]!.orders.find(({ kind }) => kind === 'mendChunk')!.body.sources as Array<{ server: string }>)
+      .map(({ server }) => server)
+      .sort(),
+    [chain[0]!.id, chain[2]!.id].sort(),
+  );
+  t.is((await cluster.ask('report', {})).chunks.degraded, 0);
+  t.deepEqual((await cluster.ask('checkFiles', { under: ROOT_INODE, limit: 10, repair: false })).findings, []);
+});
+
+test('lost bytes are asked about again when another copy turns up', async t => {
+  const cluster = await FakeCluster.start(t);
+  const { handle, chain } = await sealed(cluster, 'f');
+  for (const server of chain) server.bad.set(handle, [{ fromByte: 0, lengthBytes: 20 }]);
+  await corruptAll(cluster, handle, chain.slice(0, 2));
+  chain[2]!.isReachable = false;
+  await cluster.clock.advance(60_000);
+  const request = { under: ROOT_INODE, limit: 10, repair: false };
+  t.is((await cluster.ask('checkFiles', request)).findings[0]?.lost?.length, 1);
+  const before = chain[0]!.countOf('mendChunk');
+
+  for (const server of chain) server.bad.clear();
+  chain[2]!.isReachable = true;
+  await corruptAll(cluster, handle, chain.slice(2));
+  await cluster.clock.advance(60_000);
+
+  t.true(chain[0]!.countOf('mendChunk') > before);
+  t.deepEqual((await cluster.ask('checkFiles', request)).findings, []);
+});
+
+test('of many damaged ranges the last one told stands for the rest', t => {
+  const ranges = Array.from({ length: 40 }, (_, i) => ({ fromByte: i * 10, lengthBytes: 5 }));
+  const told = inFile(ranges, { fileOffset: 1_000, chunkOffset: 20, lengthBytes: 330 });
+  t.is(told.length, LIMITS.lostRangesMax);
+  t.deepEqual(told[0], { fromByte: 1_000, lengthBytes: 5 });
+  t.deepEqual(told[15], { fromByte: 1_150, lengthBytes: 175 });
+  t.deepEqual(inFile([{ fromByte: 0, lengthBytes: 25 }], { fileOffset: 0, chunkOffset: 20, lengthBytes: 10 }), [
+    { fromByte: 0, lengthBytes: 5 },
+  ]);
 });
 
 test('a bad replica is deleted only after a good one has taken its place', async t => {

@@ -187,7 +187,7 @@ test('§4.3 healing: missing tails first, then new copies once a server is away 
   t.deepEqual(plan([replica(A), replica(B)], { [C]: 400 }), { kind: 'later', afterMs: 600 });
 });
 
-test('healing: a corrupt replica is replaced elsewhere before it is deleted; with no good one nothing is touched', t => {
+test('healing: a corrupt replica is replaced elsewhere before it is deleted; with no good one they mend each other', t => {
   t.deepEqual(plan([replica(A), replica(B), replica(C, { corrupt: true })]), {
     kind: 'copy',
     holders: [A, B, C],
@@ -198,7 +198,27 @@ test('healing: a corrupt replica is replaced elsewhere before it is deleted; wit
     server: C,
     why: 'corrupt',
   });
-  t.deepEqual(plan([replica(A, { corrupt: true }), replica(B, { corrupt: true })]), { kind: 'none' });
+  const [a, b] = [replica(A, { corrupt: true }), replica(B, { corrupt: true })];
+  t.deepEqual(plan([a, b]), { kind: 'mend', servers: [A, B] });
+  // One that lacks bytes cannot be mended in place, and one that lacks none but the recorded length is better.
+  t.deepEqual(plan([a, replica(B, { corrupt: true, lengthBytes: 50 })]), { kind: 'mend', servers: [A] });
+  t.deepEqual(plan([replica(A, { corrupt: true, lengthBytes: 50 })]), { kind: 'none' });
+  t.deepEqual(plan([a, replica(B, { lengthBytes: 50 })]), { kind: 'mend', servers: [A] });
+  t.deepEqual(plan([a, replica(B, { state: 'fenced' })]), { kind: 'repair', server: B });
+});
+
+test('healing: an open chunk with a damaged member is sealed when any member can say how long it is', t => {
+  const open = { state: 'open' as const };
+  const damaged = CHAIN.map(({ server }) => replica(server, { ...open, corrupt: true }));
+  t.deepEqual(plan(damaged, {}, open), { kind: 'seal' });
+  t.deepEqual(
+    plan(
+      damaged.map(each => ({ ...each, suspect: true })),
+      {},
+      open,
+    ),
+    { kind: 'none' },
+  );
 });
 
 test('healing: with no current replica, the one that only lacks the recorded length comes before those that lack bytes', t => {

@@ -32,6 +32,11 @@ async function info(path: string, options: SessionOptions): Promise<void> {
   if (chunks.length === 0) return;
   const headings = ['index', 'chunk', 'size', 'local file', 'servers', 'availability', 'version', 'time', 'state'];
   print(table(headings, chunks.flatMap(chunkRows)));
+  for (const { index, lost } of chunks)
+    for (const { fromByte, lengthBytes } of lost ?? [])
+      print(
+        `bytes ${fromByte} to ${fromByte + lengthBytes - 1} cannot be read: damaged in every copy of chunk ${index}`,
+      );
 }
 
 async function readInfo(
@@ -74,7 +79,7 @@ function chunkRows(chunk: FileInfo['chunks'][number]): string[][] {
 }
 
 function jsonChunk(chunk: FileInfo['chunks'][number]): Record<string, unknown> {
-  const { index, handle, version, state, lengthBytes, fileOffset, chunkOffset, modifiedMs, replicas } = chunk;
+  const { index, handle, version, state, lengthBytes, fileOffset, chunkOffset, modifiedMs, replicas, lost } = chunk;
   return {
     index,
     handle: handleName(handle as ChunkHandle),
@@ -93,6 +98,7 @@ function jsonChunk(chunk: FileInfo['chunks'][number]): Record<string, unknown> {
       primary: replica.primary,
       state: replica.state,
     })),
+    ...(lost ? { lost: lost.map(range => ({ from: range.fromByte, length: range.lengthBytes })) } : {}),
   };
 }
 

@@ -12,6 +12,7 @@ import { howMany } from './table.js';
 
 type FileFinding = Reply<'checkFiles'>['findings'][number];
 type Finding = FileFinding['finding'];
+type Range = Pick<FileFinding, 'fromByte' | 'lengthBytes'>;
 
 export interface Result {
   metadata: Reply<'checkMetadata'> | undefined;
@@ -142,12 +143,12 @@ function show(result: Result, { repair, isWell }: { repair: boolean; isWell: boo
   for (const line of showMetadata(metadata)) print(line);
   if (metadata && !metadata.exact && metadata.problems.length > 0)
     print('metadata: it changed while it was read; what stands above was seen several times');
-  for (const { path, fromByte, lengthBytes, finding } of fileFindings) {
-    if (finding.problems.includes('unreadable')) {
-      const isOpen = finding.state === 'open';
-      const advice = isOpen ? `; gfs recover /${path} shows why` : '';
-      print(`/${path}: ${showRange(fromByte, isOpen ? 0 : lengthBytes)} cannot be read${advice}`);
-    }
+  for (const found of fileFindings) {
+    const { path, finding } = found;
+    const isOpen = finding.state === 'open';
+    const advice = isOpen ? `; gfs recover /${path} shows why` : '';
+    for (const range of unreadable(found))
+      print(`/${path}: ${showRange(range.fromByte, isOpen ? 0 : range.lengthBytes)} cannot be read${advice}`);
     print(`/${path}: ${showFinding(finding)}`);
   }
   for (const finding of unnamed(result)) print(`in the trash: ${showFinding(finding)}`);
@@ -169,18 +170,22 @@ function* showMetadata(metadata: Result['metadata']): Generator<string> {
 function countAffected(result: Result): string {
   const { metadata, fileFindings, orphans } = result;
   const files = new Set(fileFindings.map(({ inode }) => inode)).size;
-  const unreadable = new Set(
-    fileFindings.filter(({ finding }) => finding.problems.includes('unreadable')).map(({ inode }) => inode),
-  ).size;
+  const damaged = new Set(fileFindings.filter(found => unreadable(found).length > 0).map(({ inode }) => inode)).size;
   const chunks = new Set(
     [...fileFindings.map(({ finding }) => finding), ...unnamed(result)].map(({ handle }) => handle),
   );
   const parts = [`${howMany(chunks.size, 'chunk')} of ${howMany(files, 'file')} not as they should be`];
-  parts.push(`bytes of ${howMany(unreadable, 'file')} cannot be read`);
+  parts.push(`bytes of ${howMany(damaged, 'file')} cannot be read`);
   if (metadata && metadata.problems.length > 0)
     parts.push(`${howMany(metadata.problems.length, 'contradiction')} in the metadata`);
   if (orphans && orphans.total > 0) parts.push(howMany(orphans.total, 'unknown replica'));
   return parts.join(', ');
+}
+
+/** Ranges of the file that cannot be read: all of the piece, unless its servers said which blocks every copy has damaged. */
+function unreadable({ fromByte, lengthBytes, finding, lost }: FileFinding): Range[] {
+  if (!finding.problems.includes('unreadable')) return [];
+  return lost ?? [{ fromByte, lengthBytes }];
 }
 
 /** Of a chunk that is still open the end is not known: 0. */
@@ -197,7 +202,6 @@ function showFinding({ handle, state, goal, good, problems, replicas }: Finding)
 
 function jsonResult(result: Result, { path, repair, isWell }: { path: string; repair: boolean; isWell: boolean }) {
   const { metadata, files, fileFindings, chunks, orphans, safemode } = result;
-  const isUnreadable = ({ finding }: FileFinding): boolean => finding.problems.includes('unreadable');
   return {
     path,
     clean: isWell,
@@ -208,9 +212,9 @@ function jsonResult(result: Result, { path, repair, isWell }: { path: string; re
     files,
     chunks,
     metadata: metadata ?? { problems: [], exact: false },
-    unreadable: fileFindings
-      .filter(isUnreadable)
-      .map(finding => ({ path: `/${finding.path}`, from: finding.fromByte, length: finding.lengthBytes })),
+    unreadable: fileFindings.flatMap(found =>
+      unreadable(found).map(range => ({ path: `/${found.path}`, from: range.fromByte, length: range.lengthBytes })),
+    ),
     problems: [
       ...fileFindings.map(found => ({
         path: `/${found.path}`,

@@ -161,8 +161,8 @@ export class SimDiskStore {
   }
 
   /** One bit of one stored file changes; false when there is no such file or it is empty. */
-  flipBit(path: string): boolean {
-    const isFlipped = this.file(path)?.flipBit(this.#random) ?? false;
+  flipBit(path: string, at?: number): boolean {
+    const isFlipped = this.file(path)?.flipBit(this.#random, at) ?? false;
     if (isFlipped) this.#simulator.fault('bit-flip', `${this.#host}:${path}`);
     return isFlipped;
   }

@@ -61,11 +61,11 @@ export class SimFile {
     this.#cached = this.#durable.copy();
   }
 
-  /** The medium changes one bit, seen by reads from now on; false when the file is empty. */
-  flipBit(random: SimRandom): boolean {
-    if (this.sizeBytes === 0) return false;
-    const position = random.int(this.sizeBytes);
-    const mask = 1 << random.int(8);
+  /** The medium changes one bit, seen by reads from now on: the highest one at `at`, or any. False when there is no such byte. */
+  flipBit(random: SimRandom, at?: number): boolean {
+    if (this.sizeBytes <= (at ?? 0)) return false;
+    const position = at ?? random.int(this.sizeBytes);
+    const mask = at === undefined ? 1 << random.int(8) : 128;
     this.#cached.flip(position, mask);
     this.#durable.flip(position, mask);
     return true;
