@@ -151,6 +151,7 @@ class FilePage {
 /** Healing looks at it at once, instead of when its sweep comes by. */
 function repairChunk({ context, healing }: Rooms, handle: ChunkHandle): void {
   refuseInSafeMode(context);
+  healing.mending.tryAgain(handle);
   healing.consider(handle);
 }
 

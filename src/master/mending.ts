@@ -47,6 +47,12 @@ export class Mending {
     return locations.get(chunk.handle).some(each => servers.isLive(each.server) && isCurrent(each, chunk));
   }
 
+  /** An operator says that there may be more to save. */
+  tryAgain(handle: ChunkHandle): void {
+    const lost = this.lost.get(handle);
+    if (lost) this.lost.set(handle, { ...lost, asked: '' });
+  }
+
   /** All that these replicas can give was taken, lately. */
   isTried({ handle }: ChunkRecord): boolean {
     const lost = this.lost.get(handle);

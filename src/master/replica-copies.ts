@@ -77,7 +77,7 @@ export class ReplicaCopies {
     );
     this.copiedBytes += copiedBytes;
     this.rate.add(copiedBytes, platform.clock.monotonicMs());
-    // What it brought is reported by its server as a replica that is behind.
+    // What is left of it, if anything, is reported by its server as a replica that is behind.
     if (stopped) return copiedBytes;
     this.copiesDone++;
     platform.logger.info(

@@ -750,7 +750,7 @@ export const MASTER_TO_CHUNKSERVER = {
     }),
     object({ copiedBytes: size, bad: list(byteRange, LIMITS.badRangesMax), more: optional(boolean) }),
   ),
-  /** End a copy of this version that runs or waits here, at its next piece; copyChunk is answered with what it moved. None running is fine. */
+  /** End a copy of this version that runs or waits here, at its next piece; a replica that it made goes, and copyChunk answers what moved. None running is fine. */
   stopCopy: message(209, object({ token, handle, version }), none),
 } as const;
 

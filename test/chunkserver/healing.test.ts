@@ -297,7 +297,7 @@ test('without any source that has a block nothing is changed, and the range is t
   t.true(a.file()!.equals(before));
 });
 
-test('a copy that is told to stop ends at its next piece, moves no more, and is reported as what it is: behind', async t => {
+test('a copy that is told to stop ends at its next piece and moves no more; the replica that it made is gone', async t => {
   const rig = await Rig.start(t, { servers: 4, chunkSizeBytes: 64 * MiB, settings: { copyRate: MiB } });
   const hosts = rig.hosts.slice(0, 3);
   const token = rig.token({ chain: rig.chain(hosts) });
@@ -322,12 +322,38 @@ test('a copy that is told to stop ends at its next piece, moves no more, and is 
   t.is(target.process!.copiedBytes, answer.copiedBytes);
   await rig.pass(10_000);
   t.is(target.process!.copiedBytes, answer.copiedBytes);
-  t.like(rig.report(target), { state: 'fenced', corrupt: false, lengthBytes: answer.copiedBytes });
-  // It goes on from there when it is wanted again, and one that has ended has nothing to stop.
+  t.like(rig.report(target), { gone: true });
+  t.is(target.file(), undefined);
+  // One that has ended has nothing to stop, and when it is wanted again it comes as a whole.
   await rig.do(() => rig.order(target, 'stopCopy', { version: 2 }));
   const again = await rig.do(() => rig.copy(target, [rig.hosts[0]!], { version: 2, lengthBytes }));
-  t.deepEqual(again, { copiedBytes: lengthBytes - answer.copiedBytes });
+  t.deepEqual(again, { copiedBytes: lengthBytes });
   t.true(target.file()!.equals(Buffer.concat([record, record])));
+});
+
+test('a stopped copy leaves what was there before, and is gone on with from where it came', async t => {
+  const rig = await Rig.start(t, { chunkSizeBytes: 64 * MiB, settings: { copyRate: MiB } });
+  const [first, second] = [pattern(MiB, 1), pattern(6 * MiB, 2)];
+  await rig.appendAll([first]);
+  const late = rig.hosts[2]!;
+  await rig.do(() => rig.order(late, 'fence', { version: 2 }));
+  for (const host of rig.hosts.slice(0, 2)) await rig.do(() => rig.order(host, 'grant', { version: 3 }));
+  await rig.do(() => rig.order(rig.hosts[0]!, 'adopt', { version: 3, lengthBytes: first.length, leaseMs: 60_000 }));
+  const token = rig.token({ version: 3, chain: rig.chain(rig.hosts.slice(0, 2)) });
+  await rig.do(() => rig.append({ bytes: second, writer: W2, token }));
+  const lengthBytes = await rig.seal(4, rig.hosts.slice(0, 2));
+  const copying = rig.copy(late, [rig.hosts[1]!], { version: 4, lengthBytes });
+  await rig.pass(2_500);
+
+  await rig.do(() => rig.order(late, 'stopCopy', { version: 4 }));
+  const { copiedBytes, stopped } = await rig.do(() => copying);
+
+  t.true(stopped);
+  await rig.pass(500);
+  t.like(rig.report(late), { state: 'fenced', corrupt: false, lengthBytes: first.length + copiedBytes });
+  const again = await rig.do(() => rig.copy(late, [rig.hosts[1]!], { version: 4, lengthBytes }));
+  t.deepEqual(again, { copiedBytes: second.length - copiedBytes });
+  t.true(late.file()!.equals(Buffer.concat([first, second])));
 });
 
 test('a deleted replica is gone with its file, is reported, and does not come back by a late append', async t => {

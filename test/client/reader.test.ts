@@ -107,6 +107,40 @@ test('bytes that every replica calls corrupt are an error, soon, and never wrong
   });
 });
 
+test('damaged in different blocks, the copies make up a whole; damaged in the same one, exactly those bytes are an error that names them', async t => {
+  const BLOCK = 65_536;
+  const bad: Record<string, number[]> = { 'cs1:1': [0, 2], 'cs2:1': [1, 2], 'cs3:1': [3] };
+  const isBad = (address: string, offset: number, lengthBytes: number): boolean =>
+    bad[address]!.some(block => block * BLOCK < offset + lengthBytes && (block + 1) * BLOCK > offset);
+  await withCluster(
+    t,
+    async cluster => {
+      const { file } = await newFile(await cluster.connect());
+      const data = pattern(5 * BLOCK);
+      for (let at = 0; at < data.length; at += BLOCK)
+        await file.append([data.subarray(at, at + BLOCK)], { split: false });
+      cluster.bends.push(({ kind, address, request }) =>
+        kind === 'read' && isBad(address, request.offset as number, request.lengthBytes as number)
+          ? 'CORRUPT'
+          : undefined,
+      );
+
+      const reader = await (await cluster.connect()).openInode(file.inode);
+      t.true(Buffer.concat(await reader.read(0, data.length)).equals(data));
+
+      bad['cs3:1']!.push(2);
+      const later = await (await cluster.connect()).openInode(file.inode);
+      const error = await t.throwsAsync(later.read(0, data.length));
+      t.true(hasCode(error, 'CORRUPT'));
+      t.regex(error!.message, /bytes 131072 to 196607 of the file cannot be read/);
+      t.true(Buffer.concat(await later.read(1, 2 * BLOCK - 1)).equals(data.subarray(1, 2 * BLOCK)));
+      t.true(Buffer.concat(await later.read(3 * BLOCK, 2 * BLOCK)).equals(data.subarray(3 * BLOCK)));
+      t.regex((await t.throwsAsync(later.read(3 * BLOCK - 1, 5)))!.message, /bytes 196607 to 196607 /);
+    },
+    { chunkSizeBytes: 1_048_576 },
+  );
+});
+
 test('a read without a reachable replica fails with UNAVAILABLE, and works again when one is back', async t => {
   await withCluster(t, async cluster => {
     const { file } = await newFile(await cluster.connect({ readPatienceMs: 3_000 }));
