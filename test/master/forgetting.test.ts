@@ -94,7 +94,10 @@ test('a server that may hold the only good copy is kept until its loss is accept
   last.before = kind => {
     if (kind === 'copyChunk') throw new Error('no');
   };
-  for (const server of others) server.before = last.before;
+  for (const server of others) {
+    server.before = last.before;
+    server.bad.set(handle, [{ fromByte: 0, lengthBytes: 50 }]);
+  }
   await goes(cluster, last);
   for (const server of others) await cluster.beat(server, { changed: [bad] });
 
@@ -109,7 +112,10 @@ test('a server that may hold the only good copy is kept until its loss is accept
   t.is(copiesOf(cluster, handle), 3, 'what rotted may be all there is');
 
   // It comes back all the same: a new server, whose copy is good.
-  for (const server of cluster.servers) server.before = () => undefined;
+  for (const server of cluster.servers) {
+    server.before = () => undefined;
+    server.bad.clear();
+  }
   await comesBack(cluster, last);
   await cluster.clock.advance(30_000);
   t.deepEqual((await ask(cluster, 'checkChunks', { after: 0, limit: 100, repair: false })).findings, []);
