@@ -2,8 +2,10 @@
 // (paper, §5.2). It repairs nothing: a corrupt replica is marked, and the master replaces it.
 import type { Clock } from '../lib/clock.js';
 import type { Logger } from '../lib/logger.js';
+import { RateMeter } from '../lib/rate-meter.js';
 import { hasCode } from '../protocol/errors.js';
 import type { ChunkHandle } from '../protocol/ids.js';
+import type { Request } from '../protocol/messages.js';
 import type { Chunk } from './chunk.js';
 import type { ChunkStore } from './chunk-store.js';
 import type { Pause } from './pause.js';
@@ -19,6 +21,7 @@ export class Scrubber {
   checkedBytes = 0;
   roundsDone = 0;
   private totalBytes = 0;
+  private readonly rate = new RateMeter();
   private stopped = false;
 
   constructor(
@@ -35,10 +38,12 @@ export class Scrubber {
     while (!this.stopped) await this.round();
   }
 
-  /** How far the round that is going on is; undefined when nothing is scrubbed. */
-  progress(): { roundsDone: number; checkedBytes: number; totalBytes: number } | undefined {
+  /** How far the round that is going on is, and how fast it was in the last half minute; undefined when nothing is scrubbed. */
+  progress(): Request<'heartbeat'>['scrub'] {
     const { roundsDone, checkedBytes, totalBytes, periodMs } = this;
-    return periodMs === 0 ? undefined : { roundsDone, checkedBytes, totalBytes };
+    if (periodMs === 0) return undefined;
+    const bytesPerSecond = this.rate.bytesPerSecond(this.clock.monotonicMs());
+    return { roundsDone, checkedBytes, totalBytes, bytesPerSecond };
   }
 
   stop(): void {
@@ -61,12 +66,14 @@ export class Scrubber {
       if (chunk && this.isDue(chunk)) await this.check(chunk, msPerByte);
       if (this.stopped) return;
     }
-    this.roundsDone++;
     if (totalBytes > 0)
       this.logger.info(
         { checkedBytes: this.checkedBytes, ms: this.clock.monotonicMs() - beganMs },
         'scrubbed all chunks',
       );
+    // What is told of the next round begins with it.
+    this.roundsDone++;
+    this.checkedBytes = 0;
     const leftMs = beganMs + Math.max(this.periodMs, ROUND_MS_MIN) - this.clock.monotonicMs();
     await this.pause.sleep(Math.max(leftMs, ROUND_MS_MIN / 10));
   }
@@ -88,6 +95,7 @@ export class Scrubber {
         return;
       }
       this.checkedBytes += lengthBytes;
+      this.rate.add(lengthBytes, this.clock.monotonicMs());
       await this.pause.sleep(lengthBytes * msPerByte);
       if (chunk.gone || chunk.corrupt) return;
     }

@@ -1,12 +1,12 @@
 // Has one replica made current or deleted, by orders to its server, and writes down in the locations what came of it. It decides nothing and
 // bounds nothing: healing and balancing do.
+import { RateMeter } from '../lib/rate-meter.js';
 import { asGfsError, GfsError } from '../protocol/errors.js';
 import type { ServerId } from '../protocol/ids.js';
 import { LIMITS } from '../protocol/limits.js';
 import { findChunk } from './chunks.js';
 import { isCurrent } from './locations.js';
 import type { MasterContext } from './master-context.js';
-import { RateMeter } from './rate-meter.js';
 import type { ChunkRecord } from './records.js';
 import { askReplica } from './replica-question.js';
 import type { Sealing } from './sealing.js';

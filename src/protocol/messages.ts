@@ -135,6 +135,8 @@ const space = object({ capacityBytes: size, usedBytes: size, freeBytes: size, ch
 const tokenKey = object({ id: integer(1), secret: bytes(64) });
 const serverState = oneOf('up', 'recovering', 'draining', 'down');
 const byteRange = object({ fromByte: size, lengthBytes: integer(1) });
+/** How far a scrubber's round is, and how fast it was in the last half minute. */
+const scrubState = object({ roundsDone: count, checkedBytes: size, totalBytes: size, bytesPerSecond: size });
 const none = object({});
 
 // ---- the table ---------------------------------------------------------------------------------------------------------------------
@@ -413,7 +415,7 @@ export const ADMIN_TO_MASTER = {
           /** Replicas that are behind, while it is recovering. */
           behind: optional(count),
           copiedBytes: optional(size),
-          scrub: optional(object({ roundsDone: count, checkedBytes: size, totalBytes: size })),
+          scrub: optional(scrubState),
         }),
         10_000,
       ),
@@ -659,8 +661,7 @@ export const CHUNKSERVER_TO_MASTER = {
       failedDisks: list(object({ path: text(4096), error: text(500) }), 64),
       /** Bytes that copies brought here since the process began. */
       copiedBytes: optional(size),
-      /** How far the scrubber's round is. */
-      scrub: optional(object({ roundsDone: count, checkedBytes: size, totalBytes: size })),
+      scrub: optional(scrubState),
       /** A piece of the slow comparison: all replicas with handles from `from` to `through` are these. */
       compared: optional(object({ from: size, through: size, chunks: list(chunkReport, LIMITS.chunkReportPageMax) })),
     }),

@@ -2,8 +2,11 @@
 import test from 'ava';
 import type { ChunkStore } from '../../src/chunkserver/chunk-store.js';
 import { Comparison } from '../../src/chunkserver/comparison.js';
+import { Pause } from '../../src/chunkserver/pause.js';
 import { RateLimit } from '../../src/chunkserver/rate-limit.js';
+import { Scrubber } from '../../src/chunkserver/scrubber.js';
 import { BOUNDS } from '../../src/chunkserver/settings.js';
+import { silentLogger } from '../../src/lib/logger.js';
 import type { ChunkHandle } from '../../src/protocol/ids.js';
 import { ManualClock } from '../master/manual-clock.js';
 
@@ -19,6 +22,47 @@ test('copies keep to the rate of their server together, after a short burst', as
   t.deepEqual(waits, [250, 500, 750]);
   await new RateLimit(clock, 0).take(10 ** 9, wait);
   t.is(waits.length, 3);
+});
+
+test('the scrubber reads all that is stored once in its period, and in no window more than its share of it and one piece', async t => {
+  const clock = new ManualClock();
+  const chunkBytes = 3 * BOUNDS.pieceBytes + 1_000;
+  const chunks = Array.from({ length: 8 }, (_, i) => ({
+    ...{ handle: i as ChunkHandle, state: 'sealed', recordedBytes: chunkBytes },
+    ...{ isIdle: true, corrupt: false, gone: false, failure: undefined, lastUseMs: 0 },
+  }));
+  const reads: Array<{ atMs: number; bytes: number }> = [];
+  const store = {
+    all: () => chunks,
+    existing: (handle: ChunkHandle) => chunks[handle],
+    reader: {
+      read: async (_chunk: unknown, _offset: number, bytes: number) =>
+        void reads.push({ atMs: clock.monotonicMs(), bytes }),
+    },
+  } as unknown as ChunkStore;
+  const pause = new Pause(clock);
+  const scrubber = new Scrubber(store, clock, silentLogger, pause, 60_000);
+  const running = scrubber.run();
+  const startMs = clock.monotonicMs();
+
+  await clock.advance(30_000);
+  const half = scrubber.progress()!;
+  await clock.advance(152_000);
+  const after = scrubber.progress()!;
+  scrubber.stop();
+  pause.end();
+  await running;
+
+  const total = 8 * chunkBytes;
+  t.like(half, { roundsDone: 0, totalBytes: total });
+  t.true(Math.abs(half.checkedBytes - total / 2) <= BOUNDS.pieceBytes, `${half.checkedBytes}`);
+  t.true(Math.abs(half.bytesPerSecond - total / 60) < BOUNDS.pieceBytes / 30, `${half.bytesPerSecond}`);
+  t.is(after.roundsDone, 3);
+  for (let fromMs = startMs; fromMs < startMs + 170_000; fromMs += 500) {
+    const inWindow = reads.filter(({ atMs }) => atMs >= fromMs && atMs < fromMs + 10_000);
+    const bytes = inWindow.reduce((sum, read) => sum + read.bytes, 0);
+    t.true(bytes <= (10 * total) / 60 + BOUNDS.pieceBytes, `${bytes} bytes in 10 s`);
+  }
 });
 
 test('the slow comparison names every replica once a round, in pieces without gaps', async t => {

@@ -1,5 +1,6 @@
 // Fixing, copying, deleting, scrubbing: how a replica comes to be exactly what the master's record says (DESIGN 2, 4; I5, I7, I8).
 import test from 'ava';
+import { BOUNDS } from '../../src/chunkserver/settings.js';
 import type { ChunkHandle } from '../../src/protocol/ids.js';
 import { CHUNK, type Host, KiB, MiB, pattern, Rig, W1, W2 } from './rig.js';
 
@@ -209,6 +210,34 @@ test('the scrubber finds a flipped bit that nobody reads (§5.2)', async t => {
 
   t.like(rig.report(host), { corrupt: true });
   t.like(rig.report(rig.hosts[0]!), { corrupt: false });
+});
+
+test('heartbeats carry how far and how fast the scrubber is, which reads no faster than its period asks for', async t => {
+  const rig = await Rig.start(t, { servers: 1, settings: { scrubPeriod: 20_000 } });
+  const [host] = rig.hosts;
+  const chain = rig.chain();
+  await rig.do(() => rig.append({ bytes: pattern(4 * MiB - 100), token: rig.token({ chain }) }));
+  await rig.seal(2);
+  // The round that found nothing ends.
+  await rig.pass(20_500);
+
+  const seen: Array<{ roundsDone: number; checkedBytes: number }> = [];
+  for (let second = 0; second < 60; second++) {
+    await rig.pass(1_000);
+    seen.push(rig.scrubs.get(host!.id)!);
+  }
+
+  const rate = (4 * MiB) / 20;
+  const total = ({ roundsDone, checkedBytes }: (typeof seen)[number]): number => roundsDone * 4 * MiB + checkedBytes;
+  for (let i = 0; i + 10 < seen.length; i++) {
+    const bytes = total(seen[i + 10]!) - total(seen[i]!);
+    // A heartbeat is up to 200 ms old, and a piece is read at once.
+    t.true(bytes <= 10.4 * rate + BOUNDS.pieceBytes, `${bytes} bytes in 10 s`);
+  }
+  t.true(seen[59]!.roundsDone - seen[0]!.roundsDone >= 2);
+  const last = rig.scrubs.get(host!.id)!;
+  t.is(last.totalBytes, 4 * MiB - 100);
+  t.true(Math.abs(last.bytesPerSecond - rate) <= BOUNDS.pieceBytes / 30 + 0.1 * rate, `${last.bytesPerSecond}`);
 });
 
 test('damaged replicas are mended from one another block by block, and what was bad everywhere stays, with all else (I8)', async t => {

@@ -135,6 +135,8 @@ export class Rig {
   readonly reports = new Map<ServerId, Map<ChunkHandle, WireChunkReport>>();
   readonly returned: Array<{ handle: ChunkHandle; version: number; lengthBytes: number }> = [];
   readonly copied: number[] = [];
+  /** What its last heartbeat said of each server's scrubber. */
+  readonly scrubs = new Map<ServerId, Request<'heartbeat'>['scrub']>();
   leases: Request<'heartbeat'>['leases'] = [];
   failedDisks: Request<'heartbeat'>['failedDisks'] = [];
   reads: Request<'heartbeat'>['reads'] = [];
@@ -347,6 +349,7 @@ export class Rig {
         heartbeat: request => {
           for (const report of request.changed) this.hear(request.server, report);
           this.failedDisks = request.failedDisks;
+          this.scrubs.set(request.server, request.scrub);
           if (request.leases.length > 0) this.leases = request.leases;
           if (request.reads.length > 0) this.reads = request.reads;
           const extended = this.extends ? request.leases.filter(lease => lease.active) : [];

@@ -64,6 +64,14 @@ test.serial(
 
     const fsck = await cluster.gfs('fsck');
     t.is(fsck.code, 0, fsck.stdout + fsck.stderr);
+    // Each server's scrubber goes round and round, and the report says so.
+    await until(
+      'the report shows the scrubbers',
+      async () =>
+        ((await cluster.gfs('report')).stdout.match(/\d+ % \(round [2-9]\d*\), \S+ ?\S*\/s/g)?.length ?? 0) === 3,
+    );
+    const { servers } = await cluster.json<{ servers: Array<{ scrub?: Record<string, number> }> }>('report');
+    t.true(servers.every(({ scrub }) => scrub?.['totalBytes'] === LENGTH && scrub['roundsDone']! > 0));
   },
 );
 

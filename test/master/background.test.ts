@@ -85,6 +85,19 @@ test('§4.5 a replica that is behind gets only its missing tail, and is not read
   t.is(cluster.master.rooms.healing.copiedBytes, 60);
 });
 
+test('the report shows how far and how fast each scrubber is by its last heartbeat', async t => {
+  const cluster = await FakeCluster.start(t);
+  const [first] = cluster.servers;
+  const scrub = { roundsDone: 4, checkedBytes: 30, totalBytes: 100, bytesPerSecond: 7 };
+  cluster.stopBeats();
+
+  await cluster.beat(first!, { scrub });
+
+  const { servers } = await cluster.ask('report', {});
+  t.deepEqual(servers.find(({ id }) => id === first!.id)?.scrub, scrub);
+  t.true(servers.every(server => server.id === first!.id || server.scrub === undefined));
+});
+
 test('a corrupt replica is mended on its own server from the others when there is no other server', async t => {
   const { cluster, handle, chain } = await withSealedChunk(t);
   const [bad] = chain;

@@ -164,11 +164,11 @@ function showFill({ capacityBytes, freeBytes }: Report['servers'][number]): stri
   return `${Math.round((100 * (capacityBytes - freeBytes)) / capacityBytes)} %`;
 }
 
-/** How much of its bytes the round has checked so far. */
+/** How much of its bytes the round has checked so far, and how fast. */
 function showScrub(scrub: Report['servers'][number]['scrub']): string {
   if (!scrub) return '';
   const percent = Math.floor((100 * scrub.checkedBytes) / Math.max(1, scrub.totalBytes));
-  return `${Math.min(100, percent)} % (round ${scrub.roundsDone + 1})`;
+  return `${Math.min(100, percent)} % (round ${scrub.roundsDone + 1}), ${showBytes(scrub.bytesPerSecond)}/s`;
 }
 
 function jsonReport(value: Report): Record<string, unknown> {

@@ -1,5 +1,5 @@
 import test from 'ava';
-import { RateMeter } from '../../src/master/rate-meter.js';
+import { RateMeter } from '../../src/lib/rate-meter.js';
 
 test('a rate counts the last half minute and forgets what is older', t => {
   const meter = new RateMeter();
