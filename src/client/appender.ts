@@ -261,6 +261,7 @@ export class Appender {
   #send(piece: Piece, wire: WireTarget, previous: Flight | undefined): Flight {
     const flight: Flight = { piece, wasInDoubt: piece.maybe.has(wire.handle) };
     piece.maybe.set(wire.handle, wire);
+    this.state.noteUse();
     piece.refusal = undefined;
     const { settings } = this.parts;
     const timeoutMs = Math.max(1, Math.min(settings.appendTryMs, piece.write.deadlineMs - this.#now()));

@@ -156,7 +156,8 @@ export class GfsFileSystemClient implements FileSystemClient {
     this.#session.noteOpen(inode);
     const file = this.#newFile(inode);
     file.state.note(reply.attributes, reply.tail, clock.monotonicMs());
-    if (reply.target) file.state.noteTarget(reply.target, askedMs);
+    if (reply.target && reply.created) file.state.noteFirstTarget(reply.target, askedMs);
+    else if (reply.target) file.state.noteTarget(reply.target, askedMs);
     try {
       // A file that was just made is empty: no primary needs to be asked.
       if (reply.created) return { attributes: reply.attributes, created: true, file };
@@ -313,7 +314,7 @@ export class GfsFileSystemClient implements FileSystemClient {
     assert(wasOpen, 'a file is closed once');
     this.#inodes.release(file.state);
     // Nobody waits for it: when it fails, the file stays open at the master until the session ends.
-    void this.#session.closeFile(file.inode);
+    void this.#session.closeFile(file.inode, () => file.state.giveUpUnused());
   }
 
   #noted(attributes: WireAttributes, tail: WireTail | undefined | 'unknown'): WireAttributes {

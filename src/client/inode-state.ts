@@ -36,6 +36,8 @@ export class InodeState {
   /** The open chunk as last seen. */
   tail: WireTail | undefined;
   target: CachedTarget | undefined;
+  /** The target that came with creating the file, until something is sent there. */
+  #unused: { handle: ChunkHandle; version: number } | undefined;
   readonly chunks = new ChunkMap();
   readonly unsynced = new Map<ChunkHandle, UnsyncedChunk>();
   /**
@@ -86,6 +88,25 @@ export class InodeState {
     const target = { wire, validUntilMs: askedMs + wire.leaseMs };
     if (wire.generation === this.generation) this.target = target;
     return target;
+  }
+
+  /** The file was just made, and this came along. */
+  noteFirstTarget(wire: WireTarget, askedMs: number): void {
+    this.noteTarget(wire, askedMs);
+    this.#unused = { handle: wire.handle, version: wire.version };
+  }
+
+  /** From now on a chunk may hold something of this client. */
+  noteUse(): void {
+    this.#unused = undefined;
+  }
+
+  /** The first target when nothing was ever sent there, forgotten for ever. */
+  giveUpUnused(): { handle: ChunkHandle; version: number } | undefined {
+    const unused = this.#unused;
+    this.#unused = undefined;
+    if (unused) this.noteClosed(unused);
+    return unused;
   }
 
   /** This version of the chunk takes no more appends, or its primary does not answer: nothing is sent there on speculation. */

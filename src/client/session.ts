@@ -4,7 +4,7 @@ import { type Clock, every } from '../lib/clock.js';
 import { Serial } from '../lib/serial.js';
 import { asGfsError, GfsError, hasCode } from '../protocol/errors.js';
 import type { InodeId } from '../protocol/ids.js';
-import type { Reply } from '../protocol/messages.js';
+import type { Reply, Request } from '../protocol/messages.js';
 import type { MasterLink } from './master-link.js';
 import type { ClientParts } from './parts.js';
 import { CLIENT_LIMITS } from './settings.js';
@@ -94,14 +94,19 @@ export class Session {
     this.#opens.set(inode, (this.#opens.get(inode) ?? 0) + 1);
   }
 
-  /** Ends one open file; the master hears of the last. Never rejects: an ended session or a dead master ends them as well. */
-  closeFile(inode: InodeId): Promise<void> {
+  /**
+   * Ends one open file; the master hears of the last, and then of a target that was never used. Never rejects: an ended session or a dead master ends
+   * them as well.
+   */
+  closeFile(inode: InodeId, giveUpUnused: () => Request<'closeFile'>['unused']): Promise<void> {
     return this.#turns.run(inode, async () => {
       this.#forgetOpen(inode);
       if (this.#opens.has(inode) || this.#isClosed) return;
       const deadlineMs = this.link.deadline();
       try {
-        await this.link.call('closeFile', { session: this.#id, inode }, { deadlineMs });
+        const unused = giveUpUnused();
+        const request = { session: this.#id, inode, ...(unused ? { unused } : {}) };
+        await this.link.call('closeFile', request, { deadlineMs });
       } catch (error) {
         this.parts.logger.debug({ inode, code: asGfsError(error).code }, 'a file was closed without the master');
       }

@@ -19,8 +19,9 @@ export function dataHandlers(rooms: Rooms): Handlers<DataKind> {
       }),
     }),
 
-    closeFile: ({ session, inode }) => {
+    closeFile: ({ session, inode, unused }) => {
       sessions.closeFile(session, inode);
+      if (unused) targets.takeBack(inode, unused, sessions.get(session).client);
       return { body: {} };
     },
 

@@ -12,6 +12,7 @@ import {
   recordCommitted,
   recordReturned,
   tailOf,
+  undoOpen,
 } from './chunks.js';
 import { within } from './deadline.js';
 import { findInode, getFile } from './inodes.js';
@@ -57,6 +58,7 @@ export class AppendTargets {
       if (file.tailHandle !== tail.handle) continue;
       // From now on the file grows without the master's knowing (see WireAttributes.growing).
       if (leases.noteAppender(lease, client)) this.context.notices.inodeChanged(inode, client);
+      if (lease.toldCount !== undefined) lease.toldCount++;
       return this.wireTarget(file, lease);
     }
   }
@@ -75,6 +77,20 @@ export class AppendTargets {
       if (hasCode(error, 'TOO_FEW_SERVERS', 'NO_SPACE')) return false;
       throw error;
     }
+  }
+
+  /**
+   * `client` closes the file that it made without having sent anything to the chunk that came along. When nobody else was told of it, no server can have
+   * heard of it, and it goes as if it had never been: otherwise the next look at the file had to ask its servers.
+   */
+  takeBack(inode: InodeId, { handle, version }: { handle: ChunkHandle; version: number }, client: string): void {
+    const { store, leases, time } = this.context;
+    const lease = leases.live(handle, time.nowMs());
+    if (lease?.version !== version || lease.committedBytes > 0 || !leases.isToldOnce(lease, client)) return;
+    const chunk = this.leasedTo(handle, version, lease.chain[0]!.server);
+    if (chunk?.inode !== inode || chunk.lengthBytes > 0) return;
+    leases.drop(handle);
+    store.change(change => undoOpen(change, handle));
   }
 
   /**
@@ -210,6 +226,7 @@ export class AppendTargets {
       untilMs,
       committedBytes: 0,
       appenders: new Set(),
+      toldCount: 0,
     });
     for (const { server } of chain) servers.noteAllocation(server);
     platform.logger.debug({ handle: chunk.handle, inode, chain: chain.map(({ server }) => server) }, 'chunk allocated');

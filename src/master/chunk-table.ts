@@ -77,6 +77,13 @@ export function forgetGarbage(change: Change, handle: ChunkHandle): boolean {
   return true;
 }
 
+/** Forgets an open chunk that never had a replica. */
+export function forgetUnused(change: Change, chunk: ChunkRecord): void {
+  assert(chunk.references === 0, 'no extent names it');
+  change.del(chunkKey(chunk.handle));
+  count(change, { chunks: -1, openChunks: -1 });
+}
+
 /** Up to `limit` chunks with handles above `after`, in order: for walks over all chunks in small pieces. */
 export async function chunksAfter(store: Store, after: ChunkHandle | 0, limit: number): Promise<ChunkRecord[]> {
   const { gte, lt } = rangeOf('chunk');

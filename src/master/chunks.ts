@@ -3,7 +3,7 @@
 import { assert } from '../lib/assert.js';
 import { GfsError } from '../protocol/errors.js';
 import type { ChunkHandle, InodeId } from '../protocol/ids.js';
-import { discard, findChunk, getChunk, putChunk } from './chunk-table.js';
+import { discard, findChunk, forgetUnused, getChunk, putChunk } from './chunk-table.js';
 import { allocateHandle, count } from './counters.js';
 import { appendExtent } from './file-extents.js';
 import { findInode, getFile, putInode } from './inodes.js';
@@ -45,6 +45,19 @@ export function openChunk(change: Change, { inode, chain }: OpenChunkOptions, at
   putInode(change, file);
   count(change, { chunks: 1, openChunks: 1 });
   return chunk;
+}
+
+/** Undoes openChunk. Requires that no server has heard of the chunk, and nobody who may append to it will use it. */
+export function undoOpen(change: Change, handle: ChunkHandle): void {
+  const chunk = getOpen(change, handle);
+  assert(chunk.version === FIRST_VERSION, 'a chunk that was granted again may have replicas');
+  assert(chunk.lengthBytes === 0, 'a chunk with bytes stays');
+  assert(chunk.inode !== 0, 'it is the tail of a file');
+  const file = getFile(change, chunk.inode);
+  assert(file.tailHandle === handle, 'an open chunk is the tail of its file');
+  file.tailHandle = 0;
+  putInode(change, file);
+  forgetUnused(change, chunk);
 }
 
 /** The next version, before a grant or a fence; from here on the length is not exactly known. A sealed chunk's may rise too (copies). */

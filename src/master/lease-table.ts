@@ -24,6 +24,8 @@ export interface Lease {
   committedBytes: number;
   /** The clients that were told where to append under this lease; undefined when others may know as well. */
   appenders?: Set<string> | undefined;
+  /** How often somebody was told where to append under this lease; undefined when others may have been. */
+  toldCount?: number;
 }
 
 export class LeaseTable {
@@ -65,6 +67,11 @@ export class LeaseTable {
     if (client === undefined || appenders.size >= APPENDERS_MAX) lease.appenders = undefined;
     else appenders.add(client);
     return true;
+  }
+
+  /** Whether nobody but `client` was ever told where to append under it, and that once. */
+  isToldOnce({ appenders, toldCount }: Lease, client: string): boolean {
+    return toldCount === 1 && appenders?.size === 1 && appenders.has(client);
   }
 
   /** Prolongs a lease that lives and has this version and primary. Returns whether it did. */

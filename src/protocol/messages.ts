@@ -273,7 +273,12 @@ export const CLIENT_TO_MASTER = {
 
   // Data
   openFile: message(30, object({ session: id16(), inode }), object({ attributes, tail: optional(tail) })),
-  closeFile: message(31, object({ session: id16(), inode }), none),
+  /** `unused`: the target that came with creating the file, when this client has sent nothing there and has forgotten it. */
+  closeFile: message(
+    31,
+    object({ session: id16(), inode, unused: optional(object({ handle, version: count })) }),
+    none,
+  ),
   /** Cuts a file to `sizeBytes`, or extends it with a hole. */
   truncate: message(32, object({ once, inode, sizeBytes: size }), object({ attributes })),
   /** Extents that cover `fromByte` and what follows it, in order. `more`: there are further sealed extents after the last. */

@@ -183,6 +183,36 @@ test('closing a file waits for its appends, and the master hears of the last of 
   });
 });
 
+test('closing a new file gives the target that came with it back, unless something was sent there', async t => {
+  await withCluster(t, async cluster => {
+    cluster.tellsTargets = true;
+    const client = await cluster.connect();
+    const create = async (path: string) =>
+      (await client.createFile(at(path), { ...OWNER, exclusive: false, truncate: false })).file;
+    const [unused, used, reopened] = [await create('unused'), await create('used'), await create('reopened')];
+    await used.append([Buffer.from('x')], { split: false });
+    const second = await client.openInode(reopened.inode);
+    await reopened.close();
+    await second.append([Buffer.from('x')], { split: false });
+
+    for (const file of [unused, used, second]) await file.close();
+    await cluster.simulator.sleep(10);
+    const again = await client.openInode(unused.inode);
+    t.is(await again.append([Buffer.from('x')], { split: false }), 0);
+    await again.close();
+    await cluster.simulator.sleep(10);
+
+    const closed = cluster.requests('closeFile').map(request => [request.inode, request.unused?.version]);
+    t.deepEqual(closed, [
+      [unused.inode, 1],
+      [used.inode, undefined],
+      [reopened.inode, undefined],
+      [unused.inode, undefined],
+    ]);
+    t.is(cluster.count('appendTarget'), 1, 'a target that was given back is not used again');
+  });
+});
+
 test('closing the client closes its files, ends its session, and refuses later calls', async t => {
   await withCluster(t, async cluster => {
     const client = await cluster.connect();

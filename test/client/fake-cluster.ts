@@ -80,6 +80,8 @@ export class FakeCluster {
   bends: Array<(call: Call) => Bend> = [];
   leaseMs = 60_000;
   session = '00000000000000aa';
+  /** Answers createFile with an append target. */
+  tellsTargets = false;
   readonly files = new Map<InodeId, File>();
   readonly chunks = new Map<ChunkHandle, Chunk>();
   readonly names = new Map<string, InodeId>();
@@ -183,14 +185,15 @@ export class FakeCluster {
       }),
       keepSession: ({ session }) => this.checkSession(session),
       closeSession: () => ({}),
-      createFile: ({ once, where, exclusive, truncate, session }) => {
+      createFile: ({ once, where, exclusive, truncate, session, wantTarget }) => {
         this.checkSession(session);
         return this.once(once, () => {
           const known = this.names.get(where.path);
           if (known && exclusive) throw new GfsError('EXISTS');
           const inode = known ?? this.newFile(where.path);
           if (known && truncate) this.truncate(inode, 0);
-          return { ...this.view(inode), created: known === undefined };
+          const target = wantTarget && this.tellsTargets ? { target: this.target(inode) } : {};
+          return { ...this.view(inode), created: known === undefined, ...target };
         });
       },
       makeDirectory: ({ once, where }) =>
