@@ -247,10 +247,11 @@ function createOrCut(
 /** An open file's tail is sealed before the change that cuts it; a repeated request finds its reply and needs none of it. */
 async function sealBeforeCut(rooms: Rooms, request: Request<'createFile'>, deadlineMs: number): Promise<void> {
   const { store } = rooms.context;
-  if (findReply(store, request.once)) return;
+  // What must be new is not cut.
+  if (request.exclusive || findReply(store, request.once)) return;
   for (;;) {
-    const { inode } = walk(store, request.where, !request.exclusive);
-    if (inode?.type !== 'file' || request.exclusive || inode.tailHandle === 0) return;
+    const { inode } = walk(store, request.where, true);
+    if (inode?.type !== 'file' || inode.tailHandle === 0) return;
     await sealTail(rooms, inode.inode, deadlineMs);
   }
 }

@@ -15,6 +15,7 @@ import { type Change, Store, type StoreOptions } from './store.js';
 export const STORE_FORMAT_VERSION = 1;
 const KEY = metaKey('cluster');
 const FORMAT_CACHE_ENTRIES = 64;
+const FORMAT_CACHE_BYTES = 1024 * 1024;
 /** A root directory without an owner is everybody's, like /tmp. */
 const ROOT_MODE_OWNED = 0o755;
 const ROOT_MODE_SHARED = 0o1777;
@@ -43,6 +44,7 @@ export async function formatMaster(platform: FormatDoors, options: FormatOptions
   const store = await Store.open(platform.kv, storePath(data), {
     create: true,
     cacheEntriesMax: FORMAT_CACHE_ENTRIES,
+    cacheBytesMax: FORMAT_CACHE_BYTES,
     logger: platform.logger,
   });
   try {

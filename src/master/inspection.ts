@@ -35,6 +35,7 @@ export interface InspectedStore {
 
 const PAGE_ROWS = 1_024;
 const CACHE_ENTRIES = 10_000;
+const CACHE_BYTES = 16 * 1024 * 1024;
 
 /** Rejects with IN_USE, WRONG_DATA. */
 export async function inspectStore(
@@ -44,6 +45,7 @@ export async function inspectStore(
 ): Promise<InspectedStore> {
   const { store, cluster } = await openCluster(platform.kv, data, {
     cacheEntriesMax: CACHE_ENTRIES,
+    cacheBytesMax: CACHE_BYTES,
     logger: platform.logger,
   });
   try {

@@ -2,7 +2,7 @@
 // made in the rooms.
 import type { Platform } from '../lib/platform.js';
 import type { GfsError } from '../protocol/errors.js';
-import type { ChunkHandle, ServerId } from '../protocol/ids.js';
+import type { ServerId } from '../protocol/ids.js';
 import type { MasterKind } from '../protocol/messages.js';
 import { RpcPeers } from '../rpc/peer.js';
 import { RpcServer } from '../rpc/server.js';
@@ -15,7 +15,6 @@ import { Background } from './background.js';
 import { Balancing } from './balancing.js';
 import { BlockedChunks } from './blocked-chunks.js';
 import { CatchingUp } from './catching-up.js';
-import { chunksAfter } from './chunks.js';
 import { Complaints } from './complaints.js';
 import { Correlation } from './correlation.js';
 import { readCorrelationFile } from './correlation-file.js';
@@ -54,7 +53,6 @@ export type MasterOptions = MasterSettings & {
 };
 
 const SERVERS_MAX = 10_000;
-const CHUNKS_PER_PAGE = 1_024;
 const ONCE_CLIENTS_PER_STEP = 256;
 const ONCE_PURGE_MS = 3_600_000;
 
@@ -75,6 +73,7 @@ export class Master {
     const correlation = new Correlation(file === undefined ? [] : await readCorrelationFile(platform.disk, file));
     const { store, cluster } = await openCluster(platform.kv, options.data, {
       cacheEntriesMax: options.cacheEntries,
+      cacheBytesMax: options.cacheSize,
       logger: platform.logger,
       onFailure: error => options.onFailure?.(error),
     });
@@ -116,8 +115,6 @@ class Running {
   private readonly sessions: SessionRoom;
   private readonly tokens: TokenMaker;
   private readonly catchingUp: CatchingUp;
-  /** Chunks with bytes when the store was opened; undefined while they are being counted. */
-  private chunkCount: number | undefined;
   private stopping: Promise<void> | undefined;
   private onceCursor: string | undefined = '';
   private oncePurgeAtMs = 0;
@@ -138,13 +135,14 @@ class Running {
     const locations = new Locations();
     const leases = new LeaseTable();
     this.tokens = new TokenMaker(servers, time, options.tokenLifetime);
+    const chunksWithBytes = countChunksWithBytes(store);
     const safeMode = new SafeMode(
       clock,
       { minReplicas: cluster.minReplicas, sharePerMille: options.safeModeShare, maxMs: options.safeModeMax },
       () => {
         const all = servers.members();
         return {
-          chunks: this.chunkCount,
+          chunks: chunksWithBytes,
           located: locations.handleCount,
           serversUp: servers.servingCount(),
           serversKnown: all.length,
@@ -239,10 +237,6 @@ class Running {
     const { options, background, rooms, platform } = this;
     const { context } = rooms;
     const { servers, leases, safeMode, time, locations } = context;
-    background.once('count chunks', async () => {
-      this.chunkCount = await countChunks(this.store);
-      safeMode.judge();
-    });
     background.every('liveness', clamp(options.deadAfter / 8, 25, 1_000), () => {
       for (const server of servers.expire()) this.onServerDown(server.id);
       leases.expire(time.nowMs());
@@ -303,16 +297,11 @@ async function readServers(
     .map(({ id, address, location, state }) => ({ id, address, location, draining: state === 'draining' }));
 }
 
-/** Sealed chunks with bytes that files refer to: each of them must have a replica somewhere. */
-async function countChunks(store: Store): Promise<number> {
-  let count = 0;
-  for (let after: ChunkHandle | 0 = 0; ; ) {
-    const page: Awaited<ReturnType<typeof chunksAfter>> = await chunksAfter(store, after, CHUNKS_PER_PAGE);
-    for (const chunk of page)
-      if (chunk.state === 'sealed' && chunk.lengthBytes > 0 && chunk.garbageDueMs === undefined) count++;
-    if (page.length < CHUNKS_PER_PAGE) return count;
-    after = page[page.length - 1]!.handle;
-  }
+/** Sealed chunks that files refer to, at least: each of them must have a replica somewhere. */
+function countChunksWithBytes(store: Store): number {
+  const { chunks, openChunks, garbage } = readCounters(store);
+  // An open chunk without a file is in both.
+  return Math.max(0, chunks - openChunks - garbage);
 }
 
 function clamp(value: number, least: number, most: number): number {

@@ -161,18 +161,28 @@ export interface Codec<T> {
 const VERSION_BYTES = 1;
 const HEAD_BYTES = VERSION_BYTES + 4;
 
-/** Makes the codec of a kind of record. The CRC covers the key, so that a value cannot pass for another's. */
-export function codec<T>(kind: string, version = 1): Codec<T> {
+/** A value remembers what was encoded to it or decoded from it: within a moment the same few are asked for again and again. */
+const RECORD = Symbol('record');
+type Value = Buffer & { [RECORD]?: { key: Buffer; record: object } };
+
+/**
+ * Makes the codec of a kind of record. The CRC covers the key, so that a value cannot pass for another's. Callers may change the fields of what they
+ * get, but nothing inside of them.
+ */
+export function codec<T extends object>(kind: string, version = 1): Codec<T> {
   return {
     encode(key, record) {
       const body = encodeBody(record);
-      const value = Buffer.allocUnsafe(HEAD_BYTES + body.length);
+      const value: Value = Buffer.allocUnsafe(HEAD_BYTES + body.length);
+      value[RECORD] = { key, record: { ...record } };
       value[0] = version;
       body.copy(value, HEAD_BYTES);
       value.writeUInt32BE(checksum(key, value), VERSION_BYTES);
       return value;
     },
     decode(key, value) {
+      const known = (value as Value)[RECORD];
+      if (known && (known.key === key || known.key.equals(key))) return { ...known.record } as T;
       if (value.length <= HEAD_BYTES || value.readUInt32BE(VERSION_BYTES) !== checksum(key, value)) {
         throw new GfsError('WRONG_DATA', `the ${kind} record ${key.toString('hex')} is damaged`);
       }
@@ -182,7 +192,9 @@ export function codec<T>(kind: string, version = 1): Codec<T> {
           `the ${kind} record ${key.toString('hex')} has format ${value[0]}, not ${version}`,
         );
       }
-      return decodeBody(value.subarray(HEAD_BYTES)) as T;
+      const record = decodeBody(value.subarray(HEAD_BYTES)) as T;
+      (value as Value)[RECORD] = { key, record };
+      return { ...record };
     },
   };
 }

@@ -6,8 +6,8 @@ import { GfsError } from '../protocol/errors.js';
 import { Bell } from './bell.js';
 
 export interface SafeModeFacts {
-  /** Chunks with bytes that the store knows; undefined while they are still being counted. */
-  chunks: number | undefined;
+  /** Chunks with bytes that the store knows. */
+  chunks: number;
   /** Of those, chunks with at least one replica reported. */
   located: number;
   serversUp: number;
@@ -29,7 +29,6 @@ export function reasonToStay(facts: SafeModeFacts, rules: SafeModeRules, ageMs: 
   if (facts.serversUp < rules.minReplicas)
     return `${facts.serversUp} chunkservers are up, ${rules.minReplicas} are needed`;
   if (ageMs >= rules.maxMs) return '';
-  if (facts.chunks === undefined) return 'the chunks are being counted';
   if (facts.serversReported >= facts.serversKnown) return '';
   if (facts.located * 1000 < facts.chunks * rules.sharePerMille)
     return `${facts.located} of ${facts.chunks} chunks have been reported`;

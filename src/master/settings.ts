@@ -59,6 +59,7 @@ export const MASTER_SETTINGS = {
     min: 10_000,
   }),
   cacheEntries: countSetting(200_000, 'metadata records kept in memory', { min: 100, max: 100_000_000 }),
+  cacheSize: sizeSetting(64 * 1024 * 1024, 'bytes of metadata records kept in memory', { min: 64 * 1024 }),
   sessionsMax: countSetting(10_000, 'client sessions at once', { min: 1, max: 1_000_000 }),
   connectionsMax: countSetting(4_096, 'connections at once', { min: 4, max: 100_000 }),
   safeModeShare: countSetting(999, 'chunks of 1000 that must have a replica before safe mode ends', {

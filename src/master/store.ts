@@ -4,9 +4,9 @@ import { assert } from '../lib/assert.js';
 import { type Deferred, deferred } from '../lib/deferred.js';
 import type { Kv, KvOp, KvRange, KvStores } from '../lib/kv.js';
 import type { Logger } from '../lib/logger.js';
-import { boundedCache, type LRUCache } from '../lib/lru.js';
 import { GfsError } from '../protocol/errors.js';
 import { type Edits, keyText, mergeScan } from './store-scan.js';
+import { ValueCache } from './value-cache.js';
 
 /** Anything that point reads can be asked of: the store, or a change in the making. */
 export interface Reader {
@@ -23,8 +23,9 @@ export interface Change extends Reader {
 export interface StoreOptions {
   /** false: a missing store is refused (WRONG_DATA). */
   create: boolean;
-  /** How many values the cache keeps. */
+  /** How many values the cache keeps, and of how many bytes. */
   cacheEntriesMax: number;
+  cacheBytesMax: number;
   logger: Logger;
   /** Called once, when writing failed: the process should stop. */
   onFailure?: (error: GfsError) => void;
@@ -37,7 +38,7 @@ export class Store implements Reader {
   readonly #kv: Kv;
   readonly #logger: Logger;
   readonly #onFailure: (error: GfsError) => void;
-  readonly #cache: LRUCache<string, Buffer>;
+  readonly #cache: ValueCache;
 
   /** Applied, waiting for the next batch. */
   #collecting: Edits = new Map<string, Edit>();
@@ -59,7 +60,7 @@ export class Store implements Reader {
     this.#kv = kv;
     this.#logger = options.logger;
     this.#onFailure = options.onFailure ?? (() => undefined);
-    this.#cache = boundedCache(options.cacheEntriesMax);
+    this.#cache = new ValueCache({ entriesMax: options.cacheEntriesMax, bytesMax: options.cacheBytesMax });
   }
 
   /** Rejects with WRONG_DATA (none there, or damaged) or IN_USE. */
@@ -126,9 +127,11 @@ export class Store implements Reader {
     }
   }
 
-  /** Batches written and the operations in them, for tests and reports. */
-  get counters(): { batches: number; ops: number; pendingOps: number } {
-    return { batches: this.#batches, ops: this.#ops, pendingOps: this.#collecting.size + this.#writing.size };
+  /** Batches written and the operations in them, and what the cache holds, for tests and reports. */
+  get counters(): { batches: number; ops: number; pendingOps: number; cacheEntries: number; cacheBytes: number } {
+    const pendingOps = this.#collecting.size + this.#writing.size;
+    const { entryCount: cacheEntries, bytes: cacheBytes } = this.#cache;
+    return { batches: this.#batches, ops: this.#ops, pendingOps, cacheEntries, cacheBytes };
   }
 
   /** Writes what is applied, then closes. May be called twice. */
@@ -144,11 +147,8 @@ export class Store implements Reader {
 
   #apply(edits: Edits): void {
     if (edits.size === 0) return;
-    for (const [text, edit] of edits) {
-      this.#collecting.set(text, edit);
-      if (edit.value === undefined) this.#cache.delete(text);
-      else this.#cache.set(text, edit.value);
-    }
+    // What the cache has of these keys is hidden until the batch is written.
+    for (const [text, edit] of edits) this.#collecting.set(text, edit);
     for (const scan of this.#scans) collectInRange(scan, edits);
     if (this.#nextBatch === undefined) {
       this.#nextBatch = deferred();
@@ -175,6 +175,9 @@ export class Store implements Reader {
       }
       this.#batches++;
       this.#ops += this.#writing.size;
+      for (const [text, { value }] of this.#writing)
+        if (value === undefined) this.#cache.delete(text);
+        else this.#cache.set(text, value);
       this.#writing = new Map();
       const written = this.#currentBatch;
       this.#currentBatch = undefined;

@@ -33,7 +33,7 @@ export async function formatted(): Promise<{ store: Store; kv: MemoryKvStores }>
 }
 
 export async function reopen(kv: MemoryKvStores): Promise<Store> {
-  return (await openCluster(kv, DATA, { cacheEntriesMax: 100, logger: silentLogger })).store;
+  return (await openCluster(kv, DATA, { cacheEntriesMax: 100, cacheBytesMax: 1e6, logger: silentLogger })).store;
 }
 
 /** Ten seconds of trash, one second of grace. */

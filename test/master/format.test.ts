@@ -11,7 +11,7 @@ import { GfsError } from '../../src/protocol/errors.js';
 import { append, createAt, DATA, doors, FORMAT, find, formatted } from './fixture.js';
 import { MemoryKvStores } from './memory-kv.js';
 
-const OPTIONS = { cacheEntriesMax: 10, logger: silentLogger };
+const OPTIONS = { cacheEntriesMax: 10, cacheBytesMax: 1e6, logger: silentLogger };
 
 test('a formatted cluster opens with its settings and an empty root', async t => {
   const { store, kv } = await formatted();

@@ -10,9 +10,14 @@ export class MemoryKv implements Kv {
   /** A scan waits for this before it reads. */
   scanGate: Promise<void> = Promise.resolve();
   failure: Error | undefined;
+  /** What was read: point reads, and entries of scans. */
+  readonly reads = { gets: 0, scanned: 0 };
 
   getSync(key: Buffer): Buffer | undefined {
-    return this.rows.get(key.toString('latin1'))?.[1];
+    this.reads.gets++;
+    const value = this.rows.get(key.toString('latin1'))?.[1];
+    // As from a disk: nothing but the bytes.
+    return value && Buffer.from(value);
   }
 
   async batch(ops: readonly KvOp[], options: { sync: boolean }): Promise<void> {
@@ -30,7 +35,9 @@ export class MemoryKv implements Kv {
     await this.scanGate;
     const found = [...this.rows.values()].filter(([key]) => key.compare(gte) >= 0 && key.compare(lt) < 0);
     found.sort(([a], [b]) => (reverse ? b.compare(a) : a.compare(b)));
-    return found.slice(0, limit);
+    const page = found.slice(0, limit);
+    this.reads.scanned += page.length;
+    return page.map(([key, value]) => [Buffer.from(key), Buffer.from(value)]);
   }
 
   async close(): Promise<void> {

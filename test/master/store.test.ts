@@ -11,7 +11,10 @@ const key = (text: string): Buffer => Buffer.from(text);
 
 async function open(options: Partial<StoreOptions> = {}): Promise<{ store: Store; kv: MemoryKv }> {
   const stores = new MemoryKvStores();
-  const store = await Store.open(stores, 'x', { create: true, cacheEntriesMax: 4, logger: silentLogger, ...options });
+  const store = await Store.open(stores, 'x', {
+    ...{ create: true, cacheEntriesMax: 4, cacheBytesMax: 1e6, logger: silentLogger },
+    ...options,
+  });
   return { store, kv: stores.only };
 }
 
@@ -91,7 +94,8 @@ test('one batch is in flight and the next one collects (group commit, I6)', asyn
       [2, true],
     ],
   );
-  t.deepEqual(store.counters, { batches: 2, ops: 4, pendingOps: 0 });
+  const { batches, ops, pendingOps } = store.counters;
+  t.deepEqual({ batches, ops, pendingOps }, { batches: 2, ops: 4, pendingOps: 0 });
 });
 
 test('after a failed write every change and every answer is refused, and the owner is told once', async t => {
