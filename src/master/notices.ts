@@ -81,15 +81,22 @@ export class Notices {
   /** Sends what has gathered. Called once the changes are durable. */
   flush(): void {
     for (const watcher of this.pending) {
-      // A peer that does not read gets no more: its cache would be wrong for long, so it must lose the connection and look anew.
-      if (watcher.connection.queuedBytes > this.bounds.noticeQueuedBytesMax) continue;
-      const inodes = [...watcher.inodes].slice(0, NOTICE_ITEMS_MAX);
-      const keys = [...watcher.entries.keys()].slice(0, NOTICE_ITEMS_MAX);
-      watcher.connection.notify('changed', { inodes, entries: keys.map(key => watcher.entries.get(key)!) });
-      for (const inode of inodes) watcher.inodes.delete(inode);
-      for (const key of keys) watcher.entries.delete(key);
-      if (watcher.inodes.size === 0 && watcher.entries.size === 0) this.pending.delete(watcher);
+      // All of it: who lists a large directory gives up interests faster than one notice a time could tell.
+      while (this.pending.has(watcher)) {
+        // A peer that does not read gets no more: its cache would be wrong for long, so it must lose the connection and look anew.
+        if (watcher.connection.queuedBytes > this.bounds.noticeQueuedBytesMax) break;
+        this.tellSome(watcher);
+      }
     }
+  }
+
+  private tellSome(watcher: Watcher): void {
+    const inodes = first(watcher.inodes, NOTICE_ITEMS_MAX);
+    const keys = first(watcher.entries.keys(), NOTICE_ITEMS_MAX);
+    watcher.connection.notify('changed', { inodes, entries: keys.map(key => watcher.entries.get(key)!) });
+    for (const inode of inodes) watcher.inodes.delete(inode);
+    for (const key of keys) watcher.entries.delete(key);
+    if (watcher.inodes.size === 0 && watcher.entries.size === 0) this.pending.delete(watcher);
   }
 
   private saw(client: string | undefined, subject: string): void {
@@ -126,4 +133,13 @@ export class Notices {
     watchers?.delete(watcher);
     if (watchers?.size === 0) this.bySubject.delete(subject);
   }
+}
+
+function first<T>(items: Iterable<T>, limit: number): T[] {
+  const taken: T[] = [];
+  for (const item of items) {
+    if (taken.length === limit) break;
+    taken.push(item);
+  }
+  return taken;
 }
