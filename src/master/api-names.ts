@@ -233,8 +233,7 @@ function createOrCut(
   at: Moment,
 ): { inode: InodeId; created: boolean } {
   const { client } = request.once;
-  const { file, created } = createFile(change, request, at);
-  const { place } = walk(change, request.where, !request.exclusive);
+  const { file, created, place } = createFile(change, request, at);
   if (place && created) announcePlace(notices, place, client);
   if (place) notices.sawEntry(client, { parent: place.parent.inode, name: place.name });
   if (!created && request.truncate && file.type === 'file' && sizeBytes(change, file) > 0) {

@@ -80,7 +80,8 @@ export class Locations {
     if (!replicas) this.byHandle.set(handle, [replica]);
     else {
       const index = replicas.findIndex(({ server }) => server === replica.server);
-      if (index < 0) replicas.push(replica);
+      // A list that is pushed to makes room for sixteen more, and there is one of each chunk.
+      if (index < 0) this.byHandle.set(handle, replicas.concat(replica));
       else replicas[index] = replica;
     }
     const handles = this.byServer.get(replica.server) ?? new Set<ChunkHandle>();

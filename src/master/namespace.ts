@@ -41,12 +41,13 @@ export function createFile(
   change: Change,
   { where, mode, uid, gid, exclusive }: CreateFileOptions,
   at: Moment,
-): { file: InodeRecord; created: boolean } {
+): { file: InodeRecord; created: boolean; place: Place | undefined } {
   const { inode, place } = walk(change, where, !exclusive);
-  if (inode === undefined) return { file: make(change, place, { type: 'file', mode, uid, gid }, at), created: true };
+  if (inode === undefined)
+    return { file: make(change, place, { type: 'file', mode, uid, gid }, at), created: true, place };
   if (exclusive) throw new GfsError('EXISTS');
   if (inode.type === 'directory') throw new GfsError('IS_DIRECTORY');
-  return { file: inode, created: false };
+  return { file: inode, created: false, place };
 }
 
 export interface MakeDirectoryOptions extends Owner {
