@@ -16,7 +16,11 @@ const at = (path: string) => ({ start: ROOT_INODE, path });
 async function damage(cluster: Cluster, work: (store: Store) => void): Promise<void> {
   await cluster.master.stop();
   const { kv } = systemPlatform({ logger: silentLogger });
-  const { store } = await openCluster(kv, cluster.masterData, { cacheEntriesMax: 1_000, logger: silentLogger });
+  const { store } = await openCluster(kv, cluster.masterData, {
+    cacheEntriesMax: 1_000,
+    cacheBytesMax: 1e6,
+    logger: silentLogger,
+  });
   work(store);
   await store.durable();
   await store.close();
