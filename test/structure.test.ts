@@ -42,6 +42,7 @@ const ENTRIES: Record<string, RegExp> = {
   'node:timers': /^lib\//,
   'node:timers/promises': /^lib\//,
   'node:worker_threads': /^$/,
+  'node:v8': /^lib\/system-memory\.ts$/,
   'node:os': /^((lib|cli)\/|mount\/(fuse-native|mount-table)\.ts|mount\/kernel\/)/,
   'node:dgram': /^$/,
   'node:http': /^$/,

@@ -144,7 +144,6 @@ function push(parts: ApiParts, request: Request<'push'>, context: CallContext): 
     push: request.push,
     part: request.part,
     payload: context.payload,
-    payloadCrc: context.payloadCrc,
   };
   parts.pushes.add(context.connection, part, next && parts.peers.get(next.address), (peer, number) => {
     const onward = { token: request.token, push: number, part: request.part, position: request.position + 1 };

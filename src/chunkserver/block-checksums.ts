@@ -74,14 +74,8 @@ export function pageOf(offset: number): number {
   return Math.floor(offset / BLOCK / BLOCKS_PER_PAGE);
 }
 
-/** CRCs of the parts that bytes at `offset` fall into by blocks. `crc`, that of all of them, is taken where they lie within one block. */
-export function partsByBlock(
-  buffers: readonly Buffer[],
-  lengthBytes: number,
-  offset: number,
-  crc: number,
-): BlockPart[] {
-  if ((offset % BLOCK) + lengthBytes <= BLOCK) return [{ lengthBytes, crc }];
+/** CRCs of the parts that bytes at `offset` of a chunk fall into by blocks. */
+export function partsByBlock(buffers: readonly Buffer[], offset: number): BlockPart[] {
   const parts: BlockPart[] = [];
   let room = BLOCK - (offset % BLOCK);
   let open: BlockPart = { lengthBytes: 0, crc: 0 };

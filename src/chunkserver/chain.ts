@@ -4,7 +4,7 @@ import { GfsError } from '../protocol/errors.js';
 import type { ServerId } from '../protocol/ids.js';
 import type { Token } from '../protocol/token.js';
 import type { CallContext, PeerPool } from '../rpc/types.js';
-import { type BlockPart, partsByBlock } from './block-checksums.js';
+import { type BlockPart, crcOfParts, partsByBlock } from './block-checksums.js';
 import type { Chunk } from './chunk.js';
 import type { ChunkStore } from './chunk-store.js';
 import type { MasterClock } from './master-clock.js';
@@ -26,6 +26,8 @@ export interface ChainAppend {
 
 export interface AppendBytes {
   buffers: readonly Buffer[];
+  /** Their checksums by blocks of the chunk. */
+  parts: readonly BlockPart[];
   forwarded: ForwardedPush | undefined;
 }
 
@@ -59,24 +61,35 @@ export class Chain {
       throw new GfsError('FENCED', 'the token is from before the last start of this server');
   }
 
-  /** The bytes of an append, from its message or pushed ahead, with their checksum verified. Throws PUSH_LOST or BAD_MESSAGE. */
+  /**
+   * The bytes of an append that goes to `offset` of its chunk, from its message or pushed ahead. Whether they match their checksum is seen from the
+   * checksums of their blocks, so that they are gone over once. Throws PUSH_LOST or BAD_MESSAGE.
+   */
   takeBytes(
     request: { push?: number | undefined; lengthBytes: number; crc: number },
     context: CallContext,
+    offset: number,
   ): AppendBytes {
+    const { buffers, forwarded } = this.received(request, context);
+    const parts = partsByBlock(buffers, offset);
+    if (crcOfParts(parts) !== request.crc)
+      throw new GfsError('BAD_MESSAGE', 'the bytes of an append do not match its checksum');
+    return { buffers, parts, forwarded };
+  }
+
+  private received(
+    request: { push?: number | undefined; lengthBytes: number },
+    context: CallContext,
+  ): Omit<AppendBytes, 'parts'> {
     if (request.push === undefined) {
       let lengthBytes = 0;
       for (const buffer of context.payload) lengthBytes += buffer.length;
       if (lengthBytes !== request.lengthBytes)
         throw new GfsError('BAD_MESSAGE', `an append of ${request.lengthBytes} bytes came with ${lengthBytes}`);
-      if (context.payloadCrc !== request.crc)
-        throw new GfsError('BAD_MESSAGE', 'the bytes of an append do not match its checksum');
       return { buffers: context.payload, forwarded: undefined };
     }
     const staged = this.pushes.take(context.connection, request.push, request.lengthBytes);
     if (!staged) throw new GfsError('PUSH_LOST');
-    if (staged.crc !== request.crc)
-      throw new GfsError('BAD_MESSAGE', 'the pushed bytes of an append do not match its checksum');
     return staged;
   }
 
@@ -86,10 +99,10 @@ export class Chain {
    */
   async carry(chunk: Chunk, append: ChainAppend, committedBytes: number): Promise<void> {
     const { offset, lengthBytes, writer, sequence } = append;
+    const { buffers, parts } = append.bytes;
     chunk.endBytes = offset + lengthBytes;
     const queue = this.store.activate(chunk, { isNew: offset === 0 && chunk.writtenBytes === 0 });
     chunk.writers!.add(writer, { sequence, offset, lengthBytes }, this.masterClock.nowMs());
-    const parts: BlockPart[] = partsByBlock(append.bytes.buffers, lengthBytes, offset, append.crc);
     this.inFlight += lengthBytes;
     try {
       const { version } = chunk;
@@ -98,7 +111,7 @@ export class Chain {
       onward.catch(() => {
         if (chunk.version === version) chunk.brokenVersion = version;
       });
-      const here = queue.push({ offset, lengthBytes, buffers: append.bytes.buffers, parts, writer });
+      const here = queue.push({ offset, lengthBytes, buffers, parts, writer });
       // Both are waited for, so that bytes count as in flight as long as either holds them.
       const [first, second] = await Promise.allSettled([here, onward]);
       if (first.status === 'rejected') throw first.reason;

@@ -178,6 +178,8 @@ export class Chunkserver {
         },
         wait: ms => pause.sleep(ms),
       }),
+      // Chain.takeBytes does, with the checksums of the blocks.
+      payloadCheckedByHandler: ['append', 'replicate'],
       clusterId: () => identity.clusterId,
       secret,
       connectionsMax: settings.connections,

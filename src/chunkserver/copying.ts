@@ -1,7 +1,6 @@
 // Brings a replica of a sealed chunk to its full length by copying what is missing, and its writers, from another server. It copies the missing
 // tail and nothing more (DESIGN 2); what it has written counts only when all of it is there, synced and recorded as sealed. Keeps I7 and I8.
 
-import { crc32OfAll } from '../lib/checksum.js';
 import { type Clock, sleep } from '../lib/clock.js';
 import type { Logger } from '../lib/logger.js';
 import { asGfsError, GfsError, hasCode } from '../protocol/errors.js';
@@ -193,7 +192,7 @@ export class Copying {
   private async write(chunk: Chunk, piece: { buffers: Buffer[]; lengthBytes: number }): Promise<void> {
     const { store } = this.parts;
     const offset = chunk.writtenBytes;
-    const parts = partsByBlock(piece.buffers, piece.lengthBytes, offset, crc32OfAll(piece.buffers));
+    const parts = partsByBlock(piece.buffers, offset);
     await chunk.disk.files.use(chunk.handle, { create: true }, file => file.write(piece.buffers, offset));
     store.checksums.extend(chunk, offset, parts);
     chunk.endBytes = offset + piece.lengthBytes;

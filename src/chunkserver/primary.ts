@@ -96,10 +96,10 @@ export class Primary {
     this.checkRoom(request, lease);
     if (chain.inFlightBytes + request.lengthBytes > this.parts.settings.inFlight && chain.inFlightBytes > 0)
       throw new GfsError('OVERLOADED', 'too many bytes of appends are in work on this server');
-    const bytes = chain.takeBytes(request, context);
+    const offset = chunk.endBytes;
+    const bytes = chain.takeBytes(request, context, offset);
     const token = { sealed: request.token, token: this.parts.tokens.open(request.token, 'append') };
     const { writer, sequence, lengthBytes, crc } = request;
-    const offset = chunk.endBytes;
     lease.lastAppendMs = this.parts.clock.monotonicMs();
     lease.token = token;
     const work = this.perform(lease, { token, position: 0, offset, writer, sequence, lengthBytes, crc, bytes });

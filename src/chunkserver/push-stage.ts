@@ -1,6 +1,5 @@
 // Parts of large appends that came ahead of their append, kept by (connection, push number) until it comes, and passed on to the next replica
 // as they arrive. It judges no appends; what it may hold is bounded, and what does not fit or come in order is simply not here (PUSH_LOST).
-import { crc32Combine } from '../lib/checksum.js';
 import type { Clock } from '../lib/clock.js';
 import type { Peer, ServerConnection } from '../rpc/types.js';
 import { BOUNDS } from './settings.js';
@@ -15,7 +14,6 @@ export interface ForwardedPush {
 export interface StagedBytes {
   buffers: Buffer[];
   lengthBytes: number;
-  crc: number;
   /** Undefined where there is no next replica, or not all parts were passed on. */
   forwarded: ForwardedPush | undefined;
 }
@@ -31,7 +29,6 @@ export interface PushPart {
   push: number;
   part: number;
   payload: Buffer[];
-  payloadCrc: number;
 }
 
 export class PushStage {
@@ -64,7 +61,6 @@ export class PushStage {
     }
     staged.parts++;
     for (const buffer of part.payload) staged.buffers.push(buffer);
-    staged.crc = crc32Combine(staged.crc, part.payloadCrc, lengthBytes);
     staged.lengthBytes += lengthBytes;
     this.count(connection.id, lengthBytes);
     const { forwarded } = staged;
@@ -111,7 +107,6 @@ export class PushStage {
       staged = {
         buffers: [],
         lengthBytes: 0,
-        crc: 0,
         parts: 0,
         lost: false,
         sinceMs: this.clock.monotonicMs(),

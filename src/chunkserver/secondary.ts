@@ -27,7 +27,7 @@ export class Secondary {
     const { tokens, chain, me, store, settings } = this.parts;
     const token = tokens.openInChain(request.token);
     chain.checkPlace(token, request.position, me);
-    const bytes = chain.takeBytes(request, context);
+    const bytes = chain.takeBytes(request, context, request.offset);
     if (chain.inFlightBytes > settings.inFlight * BOUNDS.replicateFactor)
       throw new GfsError('OVERLOADED', 'too many bytes of appends are in work on this server');
     const chunk = store.get(token.handle) ?? this.begin(token, request.offset);

@@ -5,6 +5,7 @@ import { NodeDisk } from '../lib/node-disk.js';
 import type { Platform } from '../lib/platform.js';
 import { ShmWitness } from '../lib/shm-witness.js';
 import { SystemClock } from '../lib/system-clock.js';
+import { paceGarbageCollection } from '../lib/system-memory.js';
 import { SystemRandom } from '../lib/system-random.js';
 import { TcpTransport } from '../lib/tcp-transport.js';
 
@@ -16,6 +17,7 @@ export interface SystemPlatformOptions {
 
 export function systemPlatform(options: SystemPlatformOptions): Platform {
   const { logger } = options;
+  paceGarbageCollection();
   const sharedMemory = options.sharedMemory ?? '/dev/shm';
   return {
     clock: new SystemClock(),

@@ -2,6 +2,7 @@
 // All sends of one turn of the event loop leave in one writev, also those that answers to different connections caused.
 import * as net from 'node:net';
 import { assert } from './assert.js';
+import { ReceiveSlabs } from './receive-slabs.js';
 import type { Address, Connection, Listener, Transport } from './transport.js';
 
 export interface TcpOptions {
@@ -29,12 +30,12 @@ class TcpConnection implements Connection {
   #isClosed = false;
   #error: Error | undefined;
 
-  constructor(socket: net.Socket) {
+  constructor(socket: net.Socket, slabs: ReceiveSlabs) {
     this.#socket = socket;
     this.remoteAddress = formatAddress(socket.remoteAddress ?? '', socket.remotePort ?? 0);
-    socket.on('data', data => {
+    slabs.onData = data => {
       if (!this.#isClosed) this.onData(data);
-    });
+    };
     socket.on('drain', () => {
       if (!this.#isClosed) this.onDrain();
     });
@@ -110,10 +111,14 @@ export class TcpTransport implements Transport {
 
   listen(address: Address, onConnection: (connection: Connection) => void): Promise<Listener> {
     const { host, port } = parseAddress(address);
-    const server = net.createServer(this.#socketOptions(), socket => {
+    const server = net.createServer({ ...this.#socketOptions(), pauseOnConnect: true }, accepted => {
       // A peer that is gone already has no address left.
-      if (socket.remoteAddress === undefined) socket.destroy();
-      else onConnection(new TcpConnection(socket));
+      if (accepted.remoteAddress === undefined) {
+        accepted.destroy();
+        return;
+      }
+      const slabs = new ReceiveSlabs();
+      onConnection(new TcpConnection(takeOver(accepted, { ...this.#socketOptions(), onread: slabs.onread }), slabs));
     });
     return new Promise((resolve, reject) => {
       server.once('error', error => reject(withCode(error, 'EADDRNOTAVAIL')));
@@ -128,8 +133,9 @@ export class TcpTransport implements Transport {
   connect(address: Address, timeoutMs: number): Promise<Connection> {
     const { host, port } = parseAddress(address);
     return new Promise((resolve, reject) => {
-      // net.Socket passes highWaterMark on to its stream; the types of TcpSocketConnectOpts do not know it.
-      const options: net.NetConnectOpts & { highWaterMark: number } = { host, port, ...this.#socketOptions() };
+      const slabs = new ReceiveSlabs();
+      // net.Socket passes highWaterMark on to its stream and takes a function as buffer; the types know neither.
+      const options = { host, port, ...this.#socketOptions(), onread: slabs.onread } as unknown as net.NetConnectOpts;
       const socket = net.connect(options);
       const timer = setTimeout(() => {
         socket.destroy(
@@ -144,7 +150,7 @@ export class TcpTransport implements Transport {
       socket.once('connect', () => {
         clearTimeout(timer);
         socket.off('error', onError);
-        resolve(new TcpConnection(socket));
+        resolve(new TcpConnection(socket, slabs));
       });
     });
   }
@@ -173,6 +179,19 @@ class TcpListener implements Listener {
     // The callback of close() would wait for the open connections too; the port is free without it.
     if (this.#server.listening) this.#server.close();
   }
+}
+
+/**
+ * The same connection as a socket that reads into our memory, which those that a server makes cannot be told to do. It relies on two things that
+ * Node does not document: a socket's `_handle`, and that the constructor takes a `handle`.
+ */
+function takeOver(accepted: net.Socket, options: object): net.Socket {
+  const shell = accepted as unknown as { _handle: unknown };
+  const handle = shell._handle;
+  assert(handle, 'an accepted socket has a handle');
+  shell._handle = null;
+  accepted.destroy();
+  return new net.Socket({ ...options, handle, readable: true, writable: true } as net.SocketConstructorOpts);
 }
 
 /** "host:port" or "[v6]:port" taken apart; throws with code EINVAL. */

@@ -78,7 +78,11 @@ export class FrameReader {
   private payloadLeft = 0;
   private payloadCrc = 0;
 
-  constructor(public limits: FrameLimits) {}
+  /** `unchecked`: kinds of messages whose payload the receiver compares with its CRC itself, while it needs other checksums of it anyway. */
+  constructor(
+    public limits: FrameLimits,
+    private readonly unchecked: ReadonlySet<number> = NO_KINDS,
+  ) {}
 
   /** Bytes of an unfinished frame that are held here. */
   get heldBytes(): number {
@@ -103,11 +107,13 @@ export class FrameReader {
     const header = this.header;
     if (!this.bodyDone) {
       if (this.available < header.bodyBytes) return false;
-      header.frame.body = this.take(header.bodyBytes);
+      // A copy: what is kept of it must not keep the large piece it came in.
+      header.frame.body = Buffer.from(this.take(header.bodyBytes));
       if (crc32(header.frame.body) !== header.bodyCrc)
         throw new GfsError('BAD_MESSAGE', 'a frame body does not match its checksum');
       this.bodyDone = true;
     }
+    const isChecked = !this.unchecked.has(header.frame.kind);
     while (this.payloadLeft > 0) {
       const piece = this.pieces[0];
       if (!piece) return false;
@@ -116,10 +122,10 @@ export class FrameReader {
       else this.pieces[0] = piece.subarray(part.length);
       this.available -= part.length;
       this.payloadLeft -= part.length;
-      this.payloadCrc = crc32(part, this.payloadCrc);
+      if (isChecked) this.payloadCrc = crc32(part, this.payloadCrc);
       header.frame.payload.push(part);
     }
-    if (this.payloadCrc !== header.frame.payloadCrc)
+    if (isChecked && this.payloadCrc !== header.frame.payloadCrc)
       throw new GfsError('BAD_MESSAGE', 'a frame payload does not match its checksum');
     this.header = undefined;
     emit(header.frame);
@@ -189,3 +195,4 @@ export class FrameReader {
 }
 
 const EMPTY = Buffer.alloc(0);
+const NO_KINDS: ReadonlySet<number> = new Set();

@@ -23,6 +23,8 @@ export interface RpcServerOptions<Kinds extends Kind> {
   /** A connection without a frame for this long, and no call in work, is closed. */
   idleTimeoutMs?: number;
   payloadBytesMax?: number;
+  /** Their handlers compare the payload with its CRC themselves. */
+  payloadCheckedByHandler?: readonly Kinds[];
 }
 
 const DEFAULTS = {
@@ -44,12 +46,15 @@ export class RpcServer<Kinds extends Kind> {
   private nextConnectionId = 1;
   private sweeper: { cancel(): void } | undefined;
   readonly options: RpcServerOptions<Kinds> & typeof DEFAULTS;
+  /** @internal */
+  readonly uncheckedKinds: ReadonlySet<number>;
 
   constructor(
     readonly platform: Platform,
     options: RpcServerOptions<Kinds>,
   ) {
     this.options = { ...DEFAULTS, ...options };
+    this.uncheckedKinds = new Set(options.payloadCheckedByHandler?.map(kind => MESSAGES[kind].number));
   }
 
   /** Accepts on `address` (port 0: any free one) and settles with the address bound. Rejects with IN_USE or FAILED, naming the address. */
@@ -142,7 +147,7 @@ class Accepted<Kinds extends Kind> implements ServerConnection {
     const { clock, random } = server.platform;
     this.lastFrameMs = clock.monotonicMs();
     this.nonce = random.bytes(NONCE_BYTES);
-    this.reader = new FrameReader({ bodyBytesMax: GREETING_BYTES_MAX, payloadBytesMax: 0 });
+    this.reader = new FrameReader({ bodyBytesMax: GREETING_BYTES_MAX, payloadBytesMax: 0 }, server.uncheckedKinds);
     this.greetingTimer = clock.setTimer(
       server.options.greetingTimeoutMs,
       () => this.refuse(new GfsError('TIMED_OUT', 'no greeting in time')),

@@ -20,9 +20,9 @@ export interface ServerConnection {
 }
 
 export interface CallContext {
-  /** The request's payload, checked against its CRC; the buffers belong to the handler. */
+  /** The request's payload; the buffers belong to the handler. */
   payload: Buffer[];
-  /** CRC-32 of the payload, verified. */
+  /** CRC-32 of the payload: verified, unless the server leaves that to this handler (payloadCheckedByHandler). */
   payloadCrc: number;
   connection: ServerConnection;
   /** Monotonic time after which nobody waits for the answer. */

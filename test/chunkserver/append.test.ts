@@ -98,6 +98,9 @@ test('bytes that do not match their checksum are refused before they get an offs
   t.is(await rig.refusal(() => rig.append({ bytes: hello, crc: 1 })), 'BAD_MESSAGE');
   t.is(await rig.refusal(() => rig.append({ bytes: hello, lengthBytes: 7 })), 'BAD_MESSAGE');
   t.deepEqual(await rig.do(() => rig.append({ bytes: hello })), { offset: 0, committedBytes: 6 });
+  const overBlocks = { bytes: pattern(200 * KiB), sequence: 2 };
+  t.is(await rig.refusal(() => rig.append({ ...overBlocks, crc: 1 })), 'BAD_MESSAGE');
+  t.is((await rig.do(() => rig.append(overBlocks))).offset, 6);
 });
 
 test('an append of 1 MiB travels as pushes that each hop passes on', async t => {
