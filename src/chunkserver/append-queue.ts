@@ -1,11 +1,13 @@
 // The appends of one chunk on their way to its file: written in order of their offsets, many at a time without copying them, then recorded
 // by the disk's group commit. It assigns no offsets and judges no appends; after a failed write the chunk takes no more in this version.
 import { assert } from '../lib/assert.js';
+import type { Clock } from '../lib/clock.js';
 import { type Deferred, deferred } from '../lib/deferred.js';
 import { asGfsError } from '../protocol/errors.js';
 import type { BlockChecksums, BlockPart } from './block-checksums.js';
 import type { Chunk } from './chunk.js';
 import { BOUNDS } from './settings.js';
+import type { WriteBack } from './write-back.js';
 
 export interface QueuedAppend {
   offset: number;
@@ -24,7 +26,9 @@ export class AppendQueue {
 
   constructor(
     private readonly chunk: Chunk,
+    private readonly clock: Clock,
     private readonly checksums: BlockChecksums,
+    private readonly writeBack: WriteBack,
   ) {}
 
   get isIdle(): boolean {
@@ -38,7 +42,11 @@ export class AppendQueue {
     const done = deferred<void>();
     this.queue.push({ ...append, done });
     this.unfinished++;
-    if (!this.writing) void this.drain();
+    if (!this.writing) {
+      this.writing = true;
+      // Appends that arrived together are one write and one batch of the index.
+      this.clock.soon(() => void this.drain());
+    }
     return done.promise;
   }
 
@@ -51,7 +59,6 @@ export class AppendQueue {
   }
 
   private async drain(): Promise<void> {
-    this.writing = true;
     while (this.queue.length > 0) await this.writeNext();
     this.writing = false;
   }
@@ -76,6 +83,7 @@ export class AppendQueue {
       chunk.disk.space.freeBytes -= append.lengthBytes;
       chunk.writers?.touch(append.writer);
     }
+    this.writeBack.onWritten(chunk);
     // Not awaited: the next write and this batch's way to the index go on together.
     chunk.disk.commits.commit(chunk, { sync: false }).then(
       () => this.finish(batch, undefined),

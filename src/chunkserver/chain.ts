@@ -1,5 +1,6 @@
 // The way of an append down the chain, and of a sync: what the primary and every secondary do alike. Each hop writes and forwards at the same
 // time and has the append when it and all behind it have it (I2). The primary's and the secondary's own rules are in their files.
+import { deferred } from '../lib/deferred.js';
 import { GfsError } from '../protocol/errors.js';
 import type { ServerId } from '../protocol/ids.js';
 import type { Token } from '../protocol/token.js';
@@ -97,7 +98,7 @@ export class Chain {
    * Writes the append here and sends it on, at once; settles when this replica and all behind it hold it. The caller has checked everything and
    * given out the offset; this enters the append into the writer table. Rejects when any of them fails.
    */
-  async carry(chunk: Chunk, append: ChainAppend, committedBytes: number): Promise<void> {
+  async carry(chunk: Chunk, append: ChainAppend, committedBytes: () => number): Promise<void> {
     const { offset, lengthBytes, writer, sequence } = append;
     const { buffers, parts } = append.bytes;
     chunk.endBytes = offset + lengthBytes;
@@ -106,7 +107,9 @@ export class Chain {
     this.inFlight += lengthBytes;
     try {
       const { version } = chunk;
-      const onward = this.forward(append, committedBytes);
+      const onward = append.token.token.chain[append.position + 1]
+        ? this.forwardInTurn(chunk, append, committedBytes)
+        : Promise.resolve();
       // At once: nothing more is given out under this version while the slower half is waited for.
       onward.catch(() => {
         if (chunk.version === version) chunk.brokenVersion = version;
@@ -142,10 +145,32 @@ export class Chain {
     if (there.status === 'rejected') throw there.reason;
   }
 
+  /** Sends the append on as soon as the gate lets it, unless the chunk has changed or broken meanwhile. */
+  private forwardInTurn(chunk: Chunk, append: ChainAppend, committedBytes: () => number): Promise<void> {
+    const { version } = chunk;
+    const sent = deferred<void>();
+    chunk.gate!.enter(append.lengthBytes, leave => {
+      const isStopped = chunk.version !== version || chunk.state !== 'open' || chunk.brokenVersion === version;
+      const answered = isStopped
+        ? Promise.reject(new GfsError('FENCED', 'the chunk changed before the append was sent on'))
+        : this.forward(append, committedBytes());
+      answered.then(
+        () => {
+          leave();
+          sent.resolve();
+        },
+        error => {
+          leave();
+          sent.reject(error);
+        },
+      );
+    });
+    return sent.promise;
+  }
+
   private async forward(append: ChainAppend, committedBytes: number): Promise<void> {
     const { token, sealed } = append.token;
-    const next = token.chain[append.position + 1];
-    if (!next) return;
+    const next = token.chain[append.position + 1]!;
     const peer = this.peers.get(next.address);
     const { forwarded, buffers } = append.bytes;
     // Parts that went ahead on a connection that is gone are gone with it: then all bytes go with the append.

@@ -12,8 +12,10 @@ import { BlockChecksums } from './block-checksums.js';
 import { Chunk } from './chunk.js';
 import type { Tombstone } from './chunk-record.js';
 import type { DataDirectory } from './data-directory.js';
+import { ForwardGate } from './forward-gate.js';
 import { BOUNDS, type ChunkserverSettings } from './settings.js';
 import { VerifiedReader } from './verified-reader.js';
+import { WriteBack } from './write-back.js';
 import { WriterTable } from './writer-table.js';
 
 export class ChunkStore {
@@ -27,6 +29,7 @@ export class ChunkStore {
   /** What the master has not heard of. Values are read when they are sent. */
   private readonly changed = new Map<ChunkHandle, Chunk>();
   private readonly syncs = new Map<Chunk, Promise<void>>();
+  private readonly writeBack = new WriteBack((chunk, error) => this.failSync(chunk, error));
   /** Chunks that were read since the last heartbeat. */
   private readonly read = new Set<Chunk>();
 
@@ -91,7 +94,8 @@ export class ChunkStore {
   /** Makes ready to take appends: a queue, and the writers as far as they are needed. */
   activate(chunk: Chunk, options: { isNew: boolean }): AppendQueue {
     chunk.lastUseMs = this.platform.clock.monotonicMs();
-    chunk.queue ??= new AppendQueue(chunk, this.checksums);
+    chunk.queue ??= new AppendQueue(chunk, this.platform.clock, this.checksums, this.writeBack);
+    chunk.gate ??= new ForwardGate(this.platform.clock);
     chunk.writers ??= new WriterTable(writer => chunk.disk.index.writer(chunk.handle, writer), options.isNew);
     this.active.add(chunk);
     return chunk.queue;
@@ -114,6 +118,7 @@ export class ChunkStore {
       const isOver = chunk.state !== 'open' || chunk.gone;
       if (!chunk.isIdle || (!isOver && chunk.lastUseMs > idleSince)) continue;
       chunk.queue = undefined;
+      chunk.gate = undefined;
       chunk.writers = undefined;
       this.active.delete(chunk);
     }
@@ -152,20 +157,17 @@ export class ChunkStore {
       await chunk.disk.files.use(chunk.handle, { create: false }, file => file.sync());
       if (isFirst) await this.platform.disk.syncDirectory(chunk.disk.files.folderOf(chunk.handle));
     } catch (error) {
-      await this.distrust(chunk);
-      throw chunk.disk.fail(
-        new GfsError(
-          'DISK_FAILED',
-          `sync of chunk ${chunk.handle} in ${chunk.disk.path} failed: ${(error as Error).message}`,
-          {
-            cause: error,
-          },
-        ),
-      );
+      throw await this.failSync(chunk, error);
     }
     if (chunk.cuts === cuts) chunk.syncedBytes = Math.max(chunk.syncedBytes, writtenBytes);
     await this.commit(chunk, { sync: true });
     if (chunk.cuts === cuts) chunk.durableBytes = Math.max(chunk.durableBytes, writtenBytes);
+  }
+
+  private async failSync(chunk: Chunk, cause: unknown): Promise<GfsError> {
+    await this.distrust(chunk);
+    const reason = `sync of chunk ${chunk.handle} in ${chunk.disk.path} failed: ${(cause as Error).message}`;
+    return chunk.disk.fail(new GfsError('DISK_FAILED', reason, { cause }));
   }
 
   /** After a failed sync reads show bytes that the disk may never get, also to later processes: the replica is to be copied as a whole. */

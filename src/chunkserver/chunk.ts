@@ -7,6 +7,7 @@ import type { ChunkState, WireChunkReport } from '../protocol/messages.js';
 import type { AppendQueue } from './append-queue.js';
 import type { ChunkRecord, Tombstone } from './chunk-record.js';
 import type { DataDirectory } from './data-directory.js';
+import type { ForwardGate } from './forward-gate.js';
 import type { WriterTable } from './writer-table.js';
 
 /** Legal moves. A whole copy onto a corrupt sealed replica goes back through fenced. */
@@ -42,6 +43,8 @@ export class Chunk {
   endBytes = 0;
   /** Synced, with a synced record of it, by this process. */
   durableBytes = 0;
+  /** How far write-back.ts has sent it on to the disk; no promise. */
+  sentOnBytes = 0;
   /** The version in which the chunk takes no more appends because something failed; 0 none. */
   brokenVersion = 0;
   /** The version in which an append did not fit; 0 none. */
@@ -55,6 +58,7 @@ export class Chunk {
   reads = 0;
   lastUseMs = 0;
   queue: AppendQueue | undefined;
+  gate: ForwardGate | undefined;
   writers: WriterTable | undefined;
   /** Pages of checksums that are not in the index yet: changed since the last batch, and in the batch that is being written. */
   dirtyPages: Map<number, Buffer> | undefined;
@@ -89,6 +93,7 @@ export class Chunk {
     this.endBytes = lengthBytes;
     this.syncedBytes = Math.min(this.syncedBytes, lengthBytes);
     this.durableBytes = Math.min(this.durableBytes, lengthBytes);
+    this.sentOnBytes = Math.min(this.sentOnBytes, lengthBytes);
   }
 
   /** What syncs confirmed is in doubt: the next one really asks the disk. */

@@ -160,7 +160,7 @@ export class Primary {
     const { chain, leases, logger } = this.parts;
     const { chunk, version } = lease;
     try {
-      await chain.carry(chunk, append, lease.committedBytes);
+      await chain.carry(chunk, append, () => lease.committedBytes);
     } catch (error) {
       const cause = asGfsError(error);
       if (chunk.version === version) chunk.brokenVersion = version;

@@ -41,7 +41,7 @@ export class Secondary {
     await chain.carry(
       chunk,
       { token: { sealed: request.token, token }, position, offset, writer, sequence, lengthBytes, crc, bytes },
-      request.committedBytes,
+      () => request.committedBytes,
     );
   }
 

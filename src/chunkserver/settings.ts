@@ -3,7 +3,8 @@
 import { countSetting, duration, type SettingValues, sizeSetting, textSetting } from '../lib/settings.js';
 import type { GfsError } from '../protocol/errors.js';
 
-const MiB = 1024 * 1024;
+const KiB = 1024;
+const MiB = 1024 * KiB;
 
 export const CHUNKSERVER_SETTINGS = {
   master: textSetting('127.0.0.1:9400', 'address of the master', 'HOST:PORT'),
@@ -53,6 +54,10 @@ export const BOUNDS = {
   masterRetryMs: 250,
   /** One write to a chunk file takes queued appends up to about this many bytes. */
   writeBytesMax: 8 * MiB,
+  /** Appended bytes of a chunk that may be on their way to the disk only in the operating system's cache before they are sent on. */
+  writeBackBytes: 8 * MiB,
+  /** Appends of this size go on to the next replica without waiting for the answer to others. */
+  forwardAloneBytes: 64 * KiB,
   /** Replicated bytes in work, as a multiple of the setting inFlight: the primaries have bounds of their own. */
   replicateFactor: 4,
   /** Pushed bytes that wait for their append: of one connection, and of all. */

@@ -12,6 +12,8 @@ export interface Clock {
   wallMs(): number;
   /** Calls `fire` once, no earlier than `delayMs` (0 or more) from now. A pending timer does not keep the process alive when `background`. */
   setTimer(delayMs: number, fire: () => void, options?: { background?: boolean }): Timer;
+  /** Calls `fire` once everything that has arrived by now was handed over: what comes together can be dealt with together. No time passes. */
+  soon(fire: () => void): void;
 }
 
 /** Settles after `delayMs`; never rejects. */

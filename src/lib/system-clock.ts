@@ -51,4 +51,8 @@ export class SystemClock implements Clock {
     assert(delayMs >= 0, 'a delay is 0 or more');
     return new SystemTimer(delayMs, fire, options.background === true);
   }
+
+  soon(fire: () => void): void {
+    setImmediate(fire);
+  }
 }

@@ -1,8 +1,9 @@
 // From the calls of fuse-native to FuseOperations: paths become places, milliseconds nanoseconds, failures negative errnos.
 // It owns no mount and never touches the binding; every callback is called once (answer.ts) and no native buffer is kept.
-import { GfsError } from '../protocol/errors.js';
+import { ERRNO, GfsError } from '../protocol/errors.js';
 import type { Answerer, Reply } from './answer.js';
 import type { AttributeChanges, Attributes, FileSystemSpace, FuseOperations, Where } from './fuse-operations.js';
+import { CAPABILITY } from './xattrs.js';
 
 /** What fuse-native takes from a file's attributes; times in milliseconds, numbers cut to 32 bits by the binding except size and times. */
 export interface NativeStat {
@@ -206,8 +207,12 @@ export function createNativeHandlers(operations: FuseOperations, answerer: Answe
         }),
       ),
     /** Called by the subclass with libfuse's own buffer: of size 0 the caller only asks for the length. */
-    getxattr: (path: string, name: string, target: Buffer, callback: NativeCallback): void =>
-      replyBytes('getxattr', target, callback, () => operations.getExtendedAttribute(placeOf(path), validText(name))),
+    getxattr: (path: string, name: string, target: Buffer, callback: NativeCallback): void => {
+      // Asked for before every write(2): the shortest way to the answer that it always has.
+      if (name === CAPABILITY) callback(-ERRNO.ENODATA);
+      else
+        replyBytes('getxattr', target, callback, () => operations.getExtendedAttribute(placeOf(path), validText(name)));
+    },
     listxattr: (path: string, target: Buffer, callback: NativeCallback): void =>
       replyBytes('listxattr', target, callback, async () => {
         const names = await operations.listExtendedAttributes(placeOf(path));

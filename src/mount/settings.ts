@@ -10,7 +10,7 @@ export const MOUNT_SETTINGS = {
     max: 600_000,
   }),
   attributeTimeout: duration(1000, 'sizes, times and names seen before may be this old', { max: 1000 }),
-  writeBuffer: sizeSetting(8 * MiB, 'bytes written but not yet acknowledged, per file; a writer waits above it', {
+  writeBuffer: sizeSetting(16 * MiB, 'bytes written but not yet acknowledged, per file; a writer waits above it', {
     min: 1 * MiB,
     max: 1024 * MiB,
   }),

@@ -6,14 +6,14 @@ import type { Where } from './fuse-operations.js';
 
 const ACL_PREFIX = 'system.posix_acl_';
 /** The kernel asks for it before every write(2). */
-const CAPABILITY = 'security.capability';
+export const CAPABILITY = 'security.capability';
 
 export class XattrOperations {
   constructor(private readonly context: MountContext) {}
 
   async get(where: Where, name: string): Promise<Buffer> {
     if (name.startsWith(ACL_PREFIX)) throw new GfsError('NOT_SUPPORTED', 'access control lists are not kept');
-    // Refused in set, so nothing has one; asking the master before every write would cost a round trip each.
+    // Refused in set, so nothing has one.
     if (name === CAPABILITY) throw new GfsError('NO_ATTRIBUTE');
     return await this.context.client.getXattr(clientWhere(where), name);
   }

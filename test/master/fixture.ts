@@ -20,7 +20,12 @@ export const OWNER = { uid: 1000, gid: 1000 };
 const fixedRandom: Random = { float: () => 0.5, bytes: count => Buffer.alloc(count, 7) };
 
 export function doors(kv: MemoryKvStores): Parameters<typeof formatMaster>[0] {
-  const clock = { monotonicMs: () => 0, wallMs: () => 1_000, setTimer: () => ({ cancel: () => undefined }) };
+  const clock = {
+    monotonicMs: () => 0,
+    wallMs: () => 1_000,
+    setTimer: () => ({ cancel: () => undefined }),
+    soon: () => undefined,
+  };
   return { kv, random: fixedRandom, logger: silentLogger, clock };
 }
 

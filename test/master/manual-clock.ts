@@ -22,6 +22,10 @@ export class ManualClock implements Clock {
     return { cancel: () => void this.timers.delete(id) };
   }
 
+  soon(fire: () => void): void {
+    this.setTimer(0, fire);
+  }
+
   /** Moves time on by `ms`, firing timers at their time. */
   async advance(ms: number): Promise<void> {
     const endMs = this.now + ms;

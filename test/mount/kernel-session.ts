@@ -38,6 +38,10 @@ export class HandClock implements Clock {
     };
   }
 
+  soon(fire: () => void): void {
+    queueMicrotask(fire);
+  }
+
   advance(byMs: number): void {
     this.nowMs += byMs;
     const due = this.timers.filter(timer => timer.atMs <= this.nowMs);

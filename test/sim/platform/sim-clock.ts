@@ -81,4 +81,8 @@ export class SimClock implements Clock {
     let event = this.#process.schedule(delayMs / this.#machine.rate, onEvent);
     return { cancel: () => this.#process.simulator.cancel(event) };
   }
+
+  soon(fire: () => void): void {
+    this.#process.schedule(0, fire);
+  }
 }
