@@ -149,7 +149,23 @@ export class ChunkStore {
     }
   }
 
+  /** All written bytes are on the disk, and then the record as `change` leaves it. Rejects as `sync`. Requires an idle queue. */
+  async settle(chunk: Chunk, change: () => void): Promise<void> {
+    const { writtenBytes, cuts } = chunk;
+    if (chunk.durableBytes < writtenBytes) await this.syncFile(chunk);
+    change();
+    await this.commit(chunk, { sync: true });
+    if (chunk.cuts === cuts) chunk.durableBytes = Math.max(chunk.durableBytes, writtenBytes);
+  }
+
   private async syncNow(chunk: Chunk): Promise<void> {
+    const { writtenBytes, cuts } = chunk;
+    await this.syncFile(chunk);
+    await this.commit(chunk, { sync: true });
+    if (chunk.cuts === cuts) chunk.durableBytes = Math.max(chunk.durableBytes, writtenBytes);
+  }
+
+  private async syncFile(chunk: Chunk): Promise<void> {
     if (chunk.failure) throw chunk.failure;
     const { writtenBytes, cuts } = chunk;
     const isFirst = chunk.syncedBytes === 0;
@@ -160,8 +176,6 @@ export class ChunkStore {
       throw await this.failSync(chunk, error);
     }
     if (chunk.cuts === cuts) chunk.syncedBytes = Math.max(chunk.syncedBytes, writtenBytes);
-    await this.commit(chunk, { sync: true });
-    if (chunk.cuts === cuts) chunk.durableBytes = Math.max(chunk.durableBytes, writtenBytes);
   }
 
   private async failSync(chunk: Chunk, cause: unknown): Promise<GfsError> {

@@ -71,9 +71,12 @@ export class Orders {
     this.stopAppends(chunk, version);
     logger.info({ handle, version, exists: chunk.exists }, 'a chunk is fenced');
     return this.serial.run(handle, async () => {
-      await this.settle(chunk);
-      if (chunk.state === 'fenced') chunk.settled = true;
-      await store.commit(chunk, { sync: true });
+      await chunk.queue?.idle();
+      if (chunk.failure) throw chunk.failure;
+      // One sync of the index for both: the file waits for this answer.
+      await store.settle(chunk, () => {
+        if (chunk.state === 'fenced') chunk.settled = true;
+      });
       if (chunk.fencedVersion !== version || chunk.gone) throw superseded(chunk);
       store.noteChange(chunk);
       const { tombstone } = chunk;
