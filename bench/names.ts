@@ -5,7 +5,9 @@ import { spawnSync } from 'node:child_process';
 import os from 'node:os';
 import { parseArgs } from 'node:util';
 import { connect, type Gfs } from '../src/client/index.js';
-import { BenchCluster, type Memory } from './names-cluster.js';
+import { Locations } from '../src/master/locations.js';
+import type { ChunkHandle, ServerId } from '../src/protocol/ids.js';
+import { BenchCluster, type Memory, pause } from './names-cluster.js';
 
 const { values } = parseArgs({
   options: {
@@ -18,7 +20,7 @@ const { values } = parseArgs({
     'fill-in-flight': { type: 'string', default: '256' },
     /** Calls of each measurement of single operations. */
     samples: { type: 'string', default: '5000' },
-    fuse: { type: 'string', default: 'auto' },
+    fuse: { type: 'string', default: 'native,kernel' },
     'no-mount': { type: 'boolean', default: false },
     /** Passed to the master, if given. */
     'cache-entries': { type: 'string' },
@@ -30,6 +32,8 @@ const numberOf = (name: 'names' | 'flat' | 'data' | 'in-flight' | 'fill-in-fligh
 const [names, flat, dataFiles] = [numberOf('names'), numberOf('flat'), numberOf('data')];
 const [inFlight, fillInFlight, samples] = [numberOf('in-flight'), numberOf('fill-in-flight'), numberOf('samples')];
 const FILES_PER_DIRECTORY = 1000;
+const SETTLE_MS = 5_000;
+const CHUNKS_WEIGHED = 100_000;
 const CONTENT = Buffer.from(
   'a small file of the benchmark of names, with a hundred bytes in it, so that the chunk table counts.\n',
 );
@@ -138,6 +142,8 @@ async function stage(gfs: Gfs): Promise<void> {
   const diskBytes = cluster.disk().bytes;
   const killed = await restart('SIGKILL', dataName(0));
   const clean = await restart('SIGTERM', dataName(0));
+  // The chunkservers come back at their next heartbeat, and name all their chunks.
+  await pause(SETTLE_MS);
   const restarted = await cluster.memory();
   const chunks = Math.max(1, dataFiles * (stages.length > 0 ? 1 : 0));
   stages.push({ names: files, chunks, worked, restarted, diskBytes, starts: { clean, killed } });
@@ -155,6 +161,41 @@ function tool(what: string, amount: number, script: string): void {
   if (result.status !== 0) throw new Error(`${script}: ${result.stderr}`);
   const seconds = (performance.now() - startedMs) / 1000;
   row(what, `${seconds.toFixed(1)} s`, `${Math.round(amount / seconds)} entries/s`);
+}
+
+function lookFromMount(transport: string): void {
+  cluster.mount(transport);
+  const of = `of ${flat} entries, mount (${transport})`;
+  tool(`ls -f ${of}`, flat, `[ $(ls -f flat | wc -l) = ${flat + 2} ]`);
+  tool(`ls ${of}`, flat, `[ $(ls flat | wc -l) = ${flat} ]`);
+  tool(`ls -l ${of}`, flat, `[ $(ls -l flat | wc -l) = ${flat + 1} ]`);
+  const some = Math.min(flat, samples);
+  tool(
+    `stat of ${some} names of it, mount (${transport})`,
+    some,
+    `cd flat; [ $(ls | head -${some} | xargs stat -c %n | wc -l) = ${some} ]`,
+  );
+  cluster.unmount();
+}
+
+/** Bytes that the master keeps in memory for one chunk with three replicas; undefined where node was not started with --expose-gc. */
+function bytesPerChunk(): number | undefined {
+  const { gc } = globalThis;
+  if (!gc) return undefined;
+  const servers = ['a', 'b', 'c', 'd'].map(digit => digit.repeat(16) as ServerId);
+  gc();
+  const before = process.memoryUsage().heapUsed;
+  const locations = new Locations();
+  for (let handle = 1; handle <= CHUNKS_WEIGHED; handle++)
+    for (const offset of [0, 1, 2])
+      locations.report(servers[(handle + offset) % servers.length]!, {
+        ...{ handle: handle as ChunkHandle, version: 1, lengthBytes: 100 + handle, state: 'sealed' },
+        ...{ suspect: false, corrupt: false, gone: false },
+      });
+  gc();
+  const bytes = (process.memoryUsage().heapUsed - before) / CHUNKS_WEIGHED;
+  // Still needed here, so that it was not collected before.
+  return locations.handleCount === CHUNKS_WEIGHED ? bytes : undefined;
 }
 
 async function run(): Promise<void> {
@@ -207,15 +248,7 @@ async function run(): Promise<void> {
   }
   await gfs.close();
 
-  if (!values['no-mount']) {
-    cluster.mount(values.fuse);
-    tool(`ls -f of ${flat} entries, mount`, flat, `[ $(ls -f flat | wc -l) = ${flat + 2} ]`);
-    tool(`ls of ${flat} entries, mount`, flat, `[ $(ls flat | wc -l) = ${flat} ]`);
-    tool(`ls -l of ${flat} entries, mount`, flat, `[ $(ls -l flat | wc -l) = ${flat + 1} ]`);
-    const some = Math.min(flat, samples);
-    tool(`stat of ${some} names of it, mount`, some, `cd flat; ls | head -${some} | xargs stat -c %n | wc -l`);
-    cluster.unmount();
-  }
+  for (const transport of values['no-mount'] ? [] : values.fuse.split(',')) lookFromMount(transport);
   print(await cluster.memory());
 }
 
@@ -243,6 +276,9 @@ function print(last: Memory): void {
       `| ${names} | ${memory(worked)} | ${memory(restarted)} | ${MB(diskBytes)} | ${start(starts.clean)} | ${start(starts.killed)} |`,
     );
   console.log(`\nAfter looking up and listing: ${memory(last)} MB.`);
+  const bytes = bytesPerChunk();
+  if (bytes !== undefined)
+    console.log(`A chunk with three replicas takes ${Math.round(bytes)} bytes of the master's memory.`);
 }
 
 let isOver = false;

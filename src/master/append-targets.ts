@@ -5,7 +5,6 @@ import type { ChunkHandle, InodeId, ServerId } from '../protocol/ids.js';
 import type { Request, WireTarget } from '../protocol/messages.js';
 import {
   findChunk,
-  getChunk,
   isOpen,
   openChunk,
   raiseVersion,
@@ -235,9 +234,9 @@ export class AppendTargets {
   /** Raises the version and asks the whole chain; the primary has a new lease afterwards, or the chunk must be sealed. */
   private async grant(handle: ChunkHandle): Promise<void> {
     const { store, leases, orders, servers, time, settings, platform } = this.context;
-    const before = getChunk(store, handle);
+    const before = findChunk(store, handle);
     // A chain with a member that is down cannot be granted; fencing it raises the version anyway.
-    if (!isOpen(before) || before.chain.some(({ server }) => !servers.isLive(server))) return;
+    if (!before || !isOpen(before) || before.chain.some(({ server }) => !servers.isLive(server))) return;
     leases.drop(handle);
     const { version } = store.change(change => raiseVersion(change, handle));
     await store.durable();

@@ -25,6 +25,8 @@ export class Complaints {
   async onComplain({ handle, version, append }: Request<'complain'>, deadlineMs: number): Promise<Reply<'complain'>> {
     const { store, safeMode, platform, settings } = this.context;
     if (safeMode.isOn) await safeMode.pass(Math.min(deadlineMs, platform.clock.monotonicMs() + settings.safeModeWait));
+    // Collected, or given back unused: whoever asks about no append just looks at the file again.
+    if (!append && !findChunk(store, handle)) return { outcome: 'again' };
     const chunk = this.find(handle);
     if (chunk.state === 'open') {
       // Only a complaint about the current version counts (rule 5), also when its lease was given back meanwhile: whoever cannot reach the primary

@@ -4,7 +4,7 @@ import { findChunk } from '../../src/master/chunks.js';
 import { readCounters } from '../../src/master/counters.js';
 import { type InodeId, ROOT_INODE } from '../../src/protocol/ids.js';
 import type { Reply, WireTarget } from '../../src/protocol/messages.js';
-import { FakeCluster, fakeConnection } from './fake-cluster.js';
+import { FakeCluster, fakeConnection, throwsCode } from './fake-cluster.js';
 
 const CLIENT = 'c'.repeat(16);
 const OTHER = 'd'.repeat(16);
@@ -136,4 +136,16 @@ test('a chunk stays when its lease is over, and when it was granted again', asyn
 
   t.is(again.target.version, 2);
   t.true(isThere(cluster, target));
+});
+
+test('who complains about a chunk that was given back is sent to look again, and nothing is sealed', async t => {
+  const { cluster, inode, target, close } = await withNewFile(t);
+  await close(target);
+
+  t.deepEqual(await cluster.ask('complain', pick(target)), { outcome: 'again' });
+
+  t.is(ordersOf(cluster), 0);
+  t.is(await size(cluster, inode), 0);
+  const append = { writer: 'a'.repeat(16), sequence: 1 };
+  await throwsCode(t, cluster.ask('complain', { ...pick(target), append }), 'STALE');
 });
