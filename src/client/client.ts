@@ -13,7 +13,7 @@ import { BlockFetcher } from './block-fetcher.js';
 import { ChunkReader } from './chunk-reader.js';
 import { ChunkSync } from './chunk-sync.js';
 import { InodeTable } from './inode-table.js';
-import { Locks } from './locks.js';
+import { Locks, type OnLost } from './locks.js';
 import { MasterLink } from './master-link.js';
 import { GfsOpenFile, type OpenFileParts } from './open-file.js';
 import type { ClientParts } from './parts.js';
@@ -259,8 +259,8 @@ export class GfsFileSystemClient implements FileSystemClient {
     return this.#noted(attributes, 'unknown');
   }
 
-  lock(inode: number, lock: WireLockRange, options: { waitMs?: number } = {}): Promise<void> {
-    return this.#locks.lock(inode as InodeId, lock, options.waitMs ?? 0);
+  lock(inode: number, lock: WireLockRange, options: { waitMs?: number; onLost?: OnLost } = {}): Promise<void> {
+    return this.#locks.lock(inode as InodeId, lock, options.waitMs ?? 0, options.onLost);
   }
 
   unlock(inode: number, lock: Pick<WireLockRange, 'owner' | 'startByte' | 'endByte' | 'space'>): Promise<void> {
@@ -344,7 +344,7 @@ export class GfsFileSystemClient implements FileSystemClient {
 
   #onRenewed(): void {
     this.#forgetAll();
-    void this.#locks.retake();
+    void this.#locks.claim();
   }
 
   /** Something may have changed of which no notice came. Once when the connection breaks, and once when the next one gets notices. */

@@ -233,13 +233,26 @@ export class Gfs {
     return this.client.statfs();
   }
 
-  /** An advisory lock on a whole file, shared or exclusive; ends with `release()` or with this client. Rejects with LOCKED after `waitMs`. */
-  async lock(path: string, options: { exclusive?: boolean; waitMs?: number } = {}): Promise<() => Promise<void>> {
+  /**
+   * An advisory lock on a whole file, shared or exclusive; ends with `release()` or with this client. Rejects with LOCKED after `waitMs`. It outlives a restart
+   * of the master; `onLost` is called when it is not held any more, because this client was cut off for longer than a session lives.
+   */
+  async lock(
+    path: string,
+    options: { exclusive?: boolean; waitMs?: number; onLost?: (reason: string) => void } = {},
+  ): Promise<() => Promise<void>> {
     const inode = await this.#fileAt(path);
     const range = { owner: randomId(this.owner.random), startByte: 0, endByte: Number.MAX_SAFE_INTEGER };
     const kind = options.exclusive === false ? ('shared' as const) : ('exclusive' as const);
     const space = 'flock' as const;
-    await this.client.lock(inode, { ...range, kind, space, pid: 0 }, { waitMs: options.waitMs ?? 0 });
+    await this.client.lock(
+      inode,
+      { ...range, kind, space, pid: 0 },
+      {
+        waitMs: options.waitMs ?? 0,
+        ...(options.onLost ? { onLost: options.onLost } : {}),
+      },
+    );
     let released: Promise<void> | undefined;
     return () => {
       released ??= this.client.unlock(inode, { ...range, space });

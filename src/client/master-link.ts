@@ -24,6 +24,7 @@ const TRANSIENT: ReadonlySet<ErrorCode> = new Set([
   'TIMED_OUT',
   'OVERLOADED',
   'STOPPING',
+  'GRACE',
 ]);
 /** The cluster is not ready: try again for a while, then say so. */
 const UNREADY: ReadonlySet<ErrorCode> = new Set(['SAFE_MODE', 'TOO_FEW_SERVERS']);
@@ -100,7 +101,7 @@ export class MasterLink {
 }
 
 function outOfTime(kind: MasterKind, address: Address, last: GfsError | undefined): GfsError {
-  if (last && (UNREADY.has(last.code) || last.code === 'UNAVAILABLE')) return last;
+  if (last && (UNREADY.has(last.code) || last.code === 'UNAVAILABLE' || last.code === 'GRACE')) return last;
   const reason = last ? `: ${last.message}` : '';
   return new GfsError('TIMED_OUT', `the master at ${address} did not answer ${kind} in time${reason}`, { cause: last });
 }

@@ -88,8 +88,15 @@ export interface FileSystemClient {
   removeXattr(where: Where, name: string): Promise<void>;
   statfs(): Promise<{ capacityBytes: number; freeBytes: number; usedBytes: number; files: number }>;
   snapshot(from: Where, to: Where, options: { uid: number; gid: number }): Promise<Attributes>;
-  /** Takes a lock; waits up to `waitMs` (0: not at all). Rejects with LOCKED when it is not granted by then. */
-  lock(inode: number, lock: WireLockRange, options?: { waitMs?: number }): Promise<void>;
+  /**
+   * Takes a lock; waits up to `waitMs` (0: not at all, but for a master that has just started). Rejects with LOCKED when it is not granted by then. `onLost`: it
+   * is not held any more, because this client was cut off for longer than a session lives.
+   */
+  lock(
+    inode: number,
+    lock: WireLockRange,
+    options?: { waitMs?: number; onLost?: (reason: string) => void },
+  ): Promise<void>;
   unlock(inode: number, lock: Pick<WireLockRange, 'owner' | 'startByte' | 'endByte' | 'space'>): Promise<void>;
   testLock(inode: number, lock: WireLockRange): Promise<WireLockRange | undefined>;
   /** Called for each notice; only when the client was made with `wantsChanges`. */

@@ -9,11 +9,13 @@ import type { FileViews } from './file-views.js';
 import type { Garbage } from './garbage.js';
 import type { Healing } from './healing.js';
 import type { Heartbeats } from './heartbeats.js';
+import type { LockClaims } from './lock-claims.js';
 import type { LockTable } from './lock-table.js';
 import { type MasterContext, momentOf } from './master-context.js';
 import type { Moment } from './moment.js';
 import { runOnce } from './once-table.js';
 import type { Sealing } from './sealing.js';
+import type { SessionTrace } from './session-trace.js';
 import type { SessionTable } from './sessions.js';
 import type { Change } from './store.js';
 
@@ -29,6 +31,8 @@ export interface Rooms {
   readonly garbage: Garbage;
   readonly sessions: SessionTable;
   readonly locks: LockTable;
+  readonly claims: LockClaims;
+  readonly trace: SessionTrace;
 }
 
 /** Time for the answer to travel, taken off what the caller waits. */

@@ -1,11 +1,13 @@
 // Handlers of sessions and of the locks that end with them. The tables are sessions.ts's and lock-table.ts's; here are the waiting and the timers.
 import { type Deferred, deferred } from '../lib/deferred.js';
 import { randomId } from '../lib/random.js';
+import { GfsError } from '../protocol/errors.js';
 import { recordBytesMax } from '../protocol/limits.js';
 import type { Reply } from '../protocol/messages.js';
 import type { Handlers } from '../rpc/types.js';
 import type { Rooms } from './api-context.js';
 import type { LockWait } from './lock-table.js';
+import type { Session } from './sessions.js';
 
 type SessionKind = 'openSession' | 'keepSession' | 'closeSession' | 'lock' | 'unlock' | 'testLock';
 
@@ -15,8 +17,8 @@ export interface SessionRoom {
   expire(): void;
 }
 
-export function sessionRoom({ context, sessions, locks }: Rooms): SessionRoom {
-  const { cluster, settings, platform, notices } = context;
+export function sessionRoom({ context, sessions, locks, claims, trace }: Rooms): SessionRoom {
+  const { cluster, settings, platform, notices, store } = context;
   const { clock, random } = platform;
   const waiting = new Map<LockWait, Deferred<Reply<'lock'>>>();
 
@@ -36,26 +38,48 @@ export function sessionRoom({ context, sessions, locks }: Rooms): SessionRoom {
     waiter.resolve({ granted: false, ...(conflict ? { conflict } : {}) });
   };
 
-  const end = (ids: readonly string[]): void => {
-    for (const id of ids) notices.forget(id);
+  const end = (over: readonly Session[]): void => {
+    const ids = over.map(({ id }) => id);
+    for (const { id, client } of over) {
+      notices.forget(id);
+      claims.release(client);
+    }
     const ended = new Set(ids);
     for (const wait of [...waiting.keys()]) if (ended.has(wait.session)) giveUp(wait);
     wake(locks.endSessions(ids));
   };
 
   const expire = (): void => {
-    const expired = sessions.expire(clock.monotonicMs());
+    const now = clock.monotonicMs();
+    const expired = sessions.expire(now);
+    const holders = locks.holders();
+    claims.expire(now, new Set(sessions.list().flatMap(({ id, client }) => (holders.has(id) ? [client] : []))));
+    trace.note(sessions.size, now);
     if (expired.length === 0) return;
     platform.logger.info({ sessions: expired.length }, 'sessions expired');
     end(expired);
   };
 
+  /** What the next master has to know is on disk before the holder hears of its lock: also that whoever had it before has lost it. */
+  const held = async (client: string): Promise<{ body: Reply<'lock'> }> => {
+    claims.hold(client);
+    await store.durable();
+    return { body: { granted: true } };
+  };
+
+  const refuseWhileAwaiting = (): void => {
+    if (claims.isAwaiting(clock.monotonicMs()))
+      throw new GfsError('GRACE', 'the master has just started: clients that held locks claim them first; try again');
+  };
+
   const handlers: Handlers<SessionKind> = {
-    openSession: (request, call) => {
+    openSession: async (request, call) => {
       expire();
       const session = sessions.open({ ...request, id: randomId(random) }, clock.monotonicMs());
       if (request.wantsChanges) notices.watch(session.id, request.client, call.connection);
       else notices.forget(session.id);
+      trace.note(sessions.size, clock.monotonicMs());
+      await store.durable();
       return {
         body: {
           session: session.id,
@@ -68,22 +92,27 @@ export function sessionRoom({ context, sessions, locks }: Rooms): SessionRoom {
       };
     },
 
-    keepSession: ({ session }) => {
+    keepSession: ({ session, claimed }) => {
       sessions.keep(session, clock.monotonicMs());
+      if (claimed) claims.settle(sessions.get(session).client);
       return { body: {} };
     },
 
-    closeSession: ({ session }) => {
-      if (sessions.close(session)) end([session]);
+    closeSession: async ({ session }) => {
+      const closed = sessions.close(session);
+      if (closed) end([closed]);
+      await store.durable();
       return { body: {} };
     },
 
-    lock: async ({ session, inode, lock, waitMs }, call) => {
-      sessions.get(session);
+    lock: async ({ session, inode, lock, waitMs, claim }, call) => {
+      const { client } = sessions.get(session);
+      if (claim && !claims.mayClaim(client, clock.monotonicMs())) return { body: { granted: false } };
+      if (!claim) refuseWhileAwaiting();
       const outcome = locks.lock(session, inode, lock);
       if (outcome.granted) {
         wake(outcome.woken);
-        return { body: { granted: true } };
+        return await held(client);
       }
       const untilMs = Math.min(clock.monotonicMs() + waitMs, call.deadlineMs - 50);
       if (waitMs === 0 || untilMs <= clock.monotonicMs())
@@ -95,7 +124,8 @@ export function sessionRoom({ context, sessions, locks }: Rooms): SessionRoom {
       // Whoever is gone must not be given a lock that he does not know of.
       call.connection.onClose(() => giveUp(wait));
       try {
-        return { body: await waiter.promise };
+        const body = await waiter.promise;
+        return body.granted ? await held(client) : { body };
       } finally {
         timer.cancel();
       }
@@ -109,6 +139,7 @@ export function sessionRoom({ context, sessions, locks }: Rooms): SessionRoom {
 
     testLock: ({ session, inode, lock }) => {
       sessions.get(session);
+      refuseWhileAwaiting();
       const conflict = locks.test(session, inode, lock);
       return { body: conflict ? { conflict } : {} };
     },

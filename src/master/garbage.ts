@@ -45,6 +45,8 @@ export class Garbage {
   constructor(
     private readonly context: MasterContext,
     private readonly isInodeOpen: (inode: InodeId) => boolean,
+    /** Clients may have files open that they have not named yet. */
+    private readonly mayBeOpen: () => boolean,
   ) {}
 
   get deletionCount(): number {
@@ -110,14 +112,16 @@ export class Garbage {
     if (safeMode.isOn) return;
     const at = momentOf(this.context);
     const isShort = this.isSpaceShort();
-    await collectDue(store, {
-      at,
-      // The oldest go first, a step at a time, until there is room.
-      ...(isShort ? { beforeMs: ALL_DUE_MS } : {}),
-      isOpen: this.isInodeOpen,
-      filesMax: FILES_PER_STEP,
-      extentsMax: EXTENTS_PER_STEP,
-    });
+    // Clients that outlived the master before say what they have open within the life of a session.
+    if (!this.mayBeOpen())
+      await collectDue(store, {
+        at,
+        // The oldest go first, a step at a time, until there is room.
+        ...(isShort ? { beforeMs: ALL_DUE_MS } : {}),
+        isOpen: this.isInodeOpen,
+        filesMax: FILES_PER_STEP,
+        extentsMax: EXTENTS_PER_STEP,
+      });
     if (this.deletions.size < DELETIONS_MAX) await this.collectChunks(isShort ? at.nowMs + this.hurryMs : at.nowMs);
     this.deleteSome();
   }

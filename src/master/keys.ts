@@ -51,6 +51,21 @@ export function parseEntryKey(key: Buffer): { parent: InodeId; name: string } {
   return { parent: readNumber(key, 1) as InodeId, name: key.toString('utf8', 1 + NUMBER_BYTES) };
 }
 
+const LOCK_HOLDER = 'lockHolder ';
+
+/** A client that holds locks; a fact about the cluster, for the next master. */
+export function lockHolderKey(client: string): Buffer {
+  return metaKey(`${LOCK_HOLDER}${client}`);
+}
+
+export function lockHolderRange(): { gte: Buffer; lt: Buffer } {
+  return below(metaKey(LOCK_HOLDER));
+}
+
+export function parseLockHolderKey(key: Buffer): string {
+  return key.toString('utf8', metaKey(LOCK_HOLDER).length);
+}
+
 /** The entries of a directory whose names follow `after` ('' : all of them). */
 export function entryRange(parent: InodeId, after: string): { gte: Buffer; lt: Buffer } {
   const { gte, lt } = below(numbered(PREFIX.entry, parent));

@@ -119,6 +119,11 @@ export class LockTable {
     return woken;
   }
 
+  /** Sessions that hold any. */
+  holders(): Set<string> {
+    return new Set([...this.#files.values()].flatMap(({ held }) => held.map(({ session }) => session)));
+  }
+
   /** Ends the waits whose time is over and returns them, without their locks. */
   expire(nowMs: number): LockWait[] {
     const over: LockWait[] = [];

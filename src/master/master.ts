@@ -27,6 +27,7 @@ import { Heartbeats } from './heartbeats.js';
 import { rangeOf } from './keys.js';
 import { LeaseTable } from './lease-table.js';
 import { Locations } from './locations.js';
+import { LockClaims } from './lock-claims.js';
 import { LockTable } from './lock-table.js';
 import { MasterClock } from './master-clock.js';
 import type { MasterContext } from './master-context.js';
@@ -38,6 +39,7 @@ import { type ClusterRecord, SERVER } from './records.js';
 import { SafeMode } from './safe-mode.js';
 import { Sealing } from './sealing.js';
 import { Servers } from './servers.js';
+import { SessionTrace } from './session-trace.js';
 import { SessionTable } from './sessions.js';
 import { BOUNDS, type MasterSettings } from './settings.js';
 import type { Store } from './store.js';
@@ -185,7 +187,12 @@ class Running {
     const sealing: Sealing = new Sealing(context, chunk => healing.consider(chunk.handle));
     const targets = new AppendTargets(context, sealing);
     this.catchingUp = new CatchingUp(context, server => healing.onServerUp(server));
-    const garbage = new Garbage(context, inode => sessions.isOpen(inode));
+    const trace = new SessionTrace(store);
+    const garbage = new Garbage(
+      context,
+      inode => sessions.isOpen(inode),
+      () => trace.isAwaiting(clock.monotonicMs()),
+    );
     this.rooms = {
       context,
       sealing,
@@ -197,6 +204,8 @@ class Running {
       balancing: new Balancing(context, healing),
       garbage,
       sessions,
+      trace,
+      claims: new LockClaims(store, platform.logger),
       locks: new LockTable({ locksMax: BOUNDS.locksMax, waitersMax: BOUNDS.lockWaitersMax }),
     };
     this.sessions = sessionRoom(this.rooms);
@@ -214,6 +223,9 @@ class Running {
     const { store, platform, options } = this;
     for (const known of await readServers(store)) this.rooms.context.servers.remember(known);
     this.tokens.load(store, platform.random, platform.clock.wallMs());
+    const sessionsEndMs = platform.clock.monotonicMs() + options.sessionTtl;
+    this.rooms.trace.load(sessionsEndMs);
+    await this.rooms.claims.load(sessionsEndMs);
     await store.durable();
     this.keepTime();
     return await this.server.listen(options.listen ?? '127.0.0.1:9400');

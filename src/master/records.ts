@@ -131,6 +131,16 @@ export interface ServerRecord {
   state: 'up' | 'draining';
 }
 
+/** A client that held locks when this was written. */
+export interface LockHolderRecord {
+  client: string;
+}
+
+/** There were sessions when this was written. */
+export interface SessionTraceRecord {
+  sessions: number;
+}
+
 export interface XattrNamesRecord {
   names: string[];
 }
@@ -212,6 +222,8 @@ export const CHUNK = codec<ChunkRecord>('chunk');
 export const TRASH = codec<TrashRecord>('trash');
 export const GARBAGE = codec<GarbageRecord>('garbage');
 export const SERVER = codec<ServerRecord>('chunkserver');
+export const LOCK_HOLDER = codec<LockHolderRecord>('lock holder');
+export const SESSION_TRACE = codec<SessionTraceRecord>('session trace');
 export const XATTR_NAMES = codec<XattrNamesRecord>('extended attribute names');
 export const XATTR = codec<XattrRecord>('extended attribute');
 export const ONCE_CLIENT = codec<OnceClientRecord>('client');

@@ -79,20 +79,20 @@ export class SessionTable {
     this.get(id).expiresMs = nowMs + this.#limits.ttlMs;
   }
 
-  /** Ends a session; one that ended is fine. Returns whether it was there: then its locks have to go as well. */
-  close(id: string): boolean {
+  /** Ends a session; one that ended is fine. Returns it if it was there: then its locks have to go as well. */
+  close(id: string): Session | undefined {
     const session = this.#sessions.get(id);
-    if (session === undefined) return false;
+    if (session === undefined) return undefined;
     this.#sessions.delete(id);
     this.#byClient.delete(session.client);
     for (const inode of [...session.open]) this.#removeOpen(session, inode);
-    return true;
+    return session;
   }
 
-  /** Ends the sessions that nobody kept, and returns their ids. */
-  expire(nowMs: number): string[] {
-    const expired = [...this.#sessions.values()].filter(session => session.expiresMs <= nowMs).map(({ id }) => id);
-    for (const id of expired) this.close(id);
+  /** Ends the sessions that nobody kept, and returns them. */
+  expire(nowMs: number): Session[] {
+    const expired = [...this.#sessions.values()].filter(session => session.expiresMs <= nowMs);
+    for (const { id } of expired) this.close(id);
     return expired;
   }
 

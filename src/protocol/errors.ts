@@ -79,6 +79,7 @@ export const ERRORS = {
   BAD_HANDLE: row('EBADF', false, 'The handle is closed or not open for this.'),
   // Locks and sessions
   LOCKED: row('EBUSY', true, 'Another owner holds a lock that conflicts.'),
+  GRACE: row('EBUSY', true, 'After a start the master gives no new locks before clients have claimed those they hold.'),
   DEADLOCK: row('EDEADLK', false, 'Waiting for this lock would never end.'),
   NO_LOCKS: row('ENOLCK', true, 'The lock table is at its bound.'),
   SESSION_EXPIRED: row('ESTALE', false, 'The session ended; its open files and locks are gone.'),

@@ -182,7 +182,8 @@ export const CLIENT_TO_MASTER = {
       replicas: count,
     }),
   ),
-  keepSession: message(2, object({ session: id16() }), none),
+  /** `claimed`: after a start of the master, this client has claimed all locks that it held. */
+  keepSession: message(2, object({ session: id16(), claimed: optional(boolean) }), none),
   closeSession: message(3, object({ session: id16() }), none),
 
   // Names. `session`, where given, gets a `changed` notice when another client changes what was answered.
@@ -309,6 +310,8 @@ export const CLIENT_TO_MASTER = {
       lock: lockRange,
       /** How long the master may hold the request when the lock is taken; 0 answers at once. */
       waitMs: integer(0, 60_000),
+      /** The client held it when the master before ended. Not granted: it is lost. */
+      claim: optional(boolean),
     }),
     object({ granted: boolean, conflict: optional(lockRange) }),
   ),

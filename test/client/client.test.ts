@@ -137,7 +137,49 @@ test('a lost connection is told to who watches changes, and the session is taken
   });
 });
 
-test('locks are taken again in a new session', async t => {
+test('a lock that cannot be claimed in a new session is lost: its holder is told, once, and does not claim it again', async t => {
+  await withCluster(t, async cluster => {
+    const client = await cluster.connect();
+    const lock = { owner: 'a', kind: 'exclusive', startByte: 0, endByte: 99, space: 'posix', pid: 1 } as const;
+    const lost: string[] = [];
+    await client.lock(2, lock, { onLost: reason => lost.push(reason) });
+    cluster.grantsClaims = false;
+    for (const session of ['00000000000000bb', '00000000000000cc']) {
+      cluster.session = session;
+      await client.testLock(2, lock);
+      await cluster.simulator.sleep(10);
+    }
+
+    t.is(lost.length, 1);
+    t.regex(lost[0]!, /had ended, and others may have held it/);
+    t.is(cluster.requests('lock').filter(({ claim }) => claim).length, 1);
+  });
+});
+
+test('locks are claimed in a session that stands after two restarts of the master, and only then is it said that all are', async t => {
+  await withCluster(t, async cluster => {
+    const client = await cluster.connect();
+    const lock = { kind: 'exclusive', startByte: 0, endByte: 99, space: 'posix', pid: 1 } as const;
+    for (const owner of ['a', 'b', 'c']) await client.lock(2, { ...lock, owner });
+    cluster.session = '00000000000000bb';
+    cluster.bend('lock', 'hang');
+    void client.testLock(2, { ...lock, owner: 'a' }).catch(() => undefined);
+    await cluster.simulator.sleep(100);
+    cluster.session = '00000000000000cc';
+    await cluster.simulator.sleep(30_000);
+
+    const claims = cluster.requests('lock').filter(({ claim, session }) => claim && session === cluster.session);
+    const owners = claims.map(({ lock: { owner } }) => owner);
+    t.deepEqual(owners.slice(-3), ['a', 'b', 'c'], 'all of them, after the last session stood');
+    const said = cluster.requests('keepSession').filter(({ claimed }) => claimed);
+    t.deepEqual(
+      said.map(({ session }) => session),
+      [cluster.session],
+    );
+  });
+});
+
+test('locks are claimed again in a new session, piece by piece', async t => {
   await withCluster(t, async cluster => {
     const client = await cluster.connect();
     const lock = { owner: 'a', kind: 'exclusive', startByte: 0, endByte: 99, space: 'posix', pid: 1 } as const;
@@ -155,6 +197,14 @@ test('locks are taken again in a new session', async t => {
       [0, 9],
       [20, 99],
     ]);
+    t.deepEqual(
+      cluster.requests('lock').map(({ claim }) => claim === true),
+      [false, true, true],
+    );
+    t.deepEqual(
+      cluster.requests('keepSession').map(({ claimed }) => claimed),
+      [true],
+    );
   });
 });
 

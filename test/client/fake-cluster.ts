@@ -82,6 +82,8 @@ export class FakeCluster {
   session = '00000000000000aa';
   /** Answers createFile with an append target. */
   tellsTargets = false;
+  /** Whether locks of an earlier session may be claimed. */
+  grantsClaims = true;
   readonly files = new Map<InodeId, File>();
   readonly chunks = new Map<ChunkHandle, Chunk>();
   readonly names = new Map<string, InodeId>();
@@ -232,7 +234,11 @@ export class FakeCluster {
       },
       appendTarget: ({ inode }) => ({ target: this.target(inode) }),
       complain: ({ handle, version, append }) => this.complain(handle, version, append),
-      lock: () => ({ granted: true }),
+      lock: ({ session, claim }) => {
+        this.checkSession(session);
+        return { granted: !claim || this.grantsClaims };
+      },
+      testLock: ({ session }) => this.checkSession(session),
       unlock: () => ({}),
     };
     const answer = answers[kind] as ((request: never) => unknown) | undefined;

@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process';
 import test, { type ExecutionContext } from 'ava';
 import { kernelTransportProblem } from '../../src/mount/kernel/transport.js';
-import { Cluster, gone } from './cluster.js';
+import { Cluster, gone, until } from './cluster.js';
 import { must, shell } from './processes.js';
 
 const kernelTest = kernelTransportProblem() === undefined ? test.serial : test.serial.skip;
@@ -81,3 +81,35 @@ kernelTest('the lock of a mount that was killed stands for its time to live, and
   t.is(await must(t, `flock -w 60 ${two}/f echo free`), 'free\n');
   holder.release();
 });
+
+kernelTest(
+  'a lock outlives the kill and restart of the master: it excludes all the while, and goes to the next when it is given up',
+  async t => {
+    const { cluster, one, two } = await twoMounts(t);
+    const holder = await hold(t, `${one}/f`);
+    // Deleted while open, the file is there for its holder.
+    await must(t, `echo kept > ${one}/open`);
+    const reader = spawn('sh', ['-c', `exec 3< ${one}/open; rm ${one}/open; echo open; read go; cat <&3`], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
+    t.teardown(() => reader.kill('SIGKILL'));
+    let seen = '';
+    reader.stdout.setEncoding('utf8').on('data', text => {
+      seen += text;
+    });
+    await until('the file is deleted', () => seen.includes('open'));
+
+    for (let i = 0; i < 2; i++) {
+      await cluster.master.kill();
+      await cluster.startMaster();
+      t.is((await shell(`flock -n -E 77 ${two}/f true`)).code, 77);
+    }
+    const waiting = must(t, `flock ${two}/f echo got it`);
+    t.is((await shell(`flock -w 0.3 -E 77 ${two}/f true`)).code, 77);
+    holder.release();
+    t.is(await waiting, 'got it\n');
+
+    reader.stdin.end('go\n');
+    await until('its bytes are read', () => seen.includes('kept'));
+  },
+);

@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process';
 import { type Command, Option } from 'commander';
 import { duration } from '../../lib/settings.js';
 import { GfsError, hasCode } from '../../protocol/errors.js';
+import { EXIT } from '../exit.js';
 import { checkSetting } from '../options.js';
 import { ownIds } from '../own-ids.js';
 import { about, optionsOf, placeOf, printJson, type SessionOptions, withClient } from './session.js';
@@ -47,11 +48,16 @@ async function lock(
       space: 'flock' as const,
       pid: process.pid,
     };
+    const lost = new AbortController();
+    const onLost = (reason: string): void => {
+      process.stderr.write(`gfs: ${path}: the lock is lost: ${reason}\n`);
+      lost.abort();
+    };
     const endMs = options.wait === undefined ? Number.POSITIVE_INFINITY : Date.now() + options.wait;
     for (;;) {
       const waitMs = Math.max(0, Math.min(ASK_MS_MAX, endMs - Date.now()));
       try {
-        await client.lock(attributes.inode, range, { waitMs });
+        await client.lock(attributes.inode, range, { waitMs, onLost });
         break;
       } catch (error) {
         if (!hasCode(error, 'LOCKED')) throw error;
@@ -59,27 +65,33 @@ async function lock(
       }
     }
     if (options.json) printJson({ path, locked: true });
-    const code = program.length > 0 ? await runProgram(program) : await untilInputEnds();
+    const code = program.length > 0 ? await runProgram(program, lost.signal) : await untilInputEnds(lost.signal);
     await client.unlock(attributes.inode, range);
     await file.close();
-    process.exitCode = code;
+    process.exitCode = lost.signal.aborted && code === 0 ? EXIT.failed : code;
   });
 }
 
 /** Its exit code; 128 and the signal's number when one ended it. */
-function runProgram([name, ...args]: readonly string[]): Promise<number> {
+function runProgram([name, ...args]: readonly string[], lost: AbortSignal): Promise<number> {
   return new Promise((resolve, reject) => {
     const child = spawn(name!, args, { stdio: 'inherit' });
     // On a terminal both get the signal; the program decides, we stay until it ended.
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => child.kill(signal));
+    // What it does under the lock must not go on without it.
+    lost.addEventListener('abort', () => child.kill('SIGTERM'));
     child.once('error', error => reject(new GfsError('FAILED', `${name}: cannot be run (${error.message})`)));
     child.once('close', (code, signal) => resolve(code ?? (signal ? 128 : 1)));
   });
 }
 
-function untilInputEnds(): Promise<number> {
+function untilInputEnds(lost: AbortSignal): Promise<number> {
   return new Promise(resolve => {
     process.stdin.once('end', () => resolve(0));
+    lost.addEventListener('abort', () => {
+      process.stdin.destroy();
+      resolve(EXIT.failed);
+    });
     process.stdin.resume();
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve(0));
   });
