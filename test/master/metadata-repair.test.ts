@@ -95,7 +95,7 @@ interface Damage {
   break: (change: Change, scene: Scene) => void;
   says: RegExp;
   does: RegExp;
-  then?: (t: ExecutionContext, scene: Scene) => unknown;
+  after?: (t: ExecutionContext, scene: Scene) => unknown;
 }
 
 const DAMAGES: Damage[] = [
@@ -116,7 +116,7 @@ const DAMAGES: Damage[] = [
     break: (change, { d }) => change.del(inodeKey(d)),
     says: /entry "d" of directory 1 names inode \d+, which does not exist/,
     does: /makes directory \d+ again/,
-    then: async (t, { cluster, f }) => {
+    after: async (t, { cluster, f }) => {
       const { attributes } = await cluster.ask('lookup', { where: at('d/e/f'), follow: true });
       t.like(attributes, { inode: f, sizeBytes: 100 });
     },
@@ -126,7 +126,7 @@ const DAMAGES: Damage[] = [
     break: (change, { f }) => change.del(inodeKey(f)),
     says: /extent 0 of inode \d+ belongs to no inode/,
     does: /makes inode \d+ again from its 1 extents/,
-    then: async (t, { cluster, f }) => {
+    after: async (t, { cluster, f }) => {
       const { attributes } = await cluster.ask('lookup', { where: at('d/e/f'), follow: true });
       t.like(attributes, { inode: f, sizeBytes: 100, type: 'file' });
     },
@@ -143,7 +143,7 @@ const DAMAGES: Damage[] = [
       change.put(entryKey(ROOT_INODE, 'again'), entry(d, 'directory', entryKey(ROOT_INODE, 'again'))),
     says: /names a directory that calls itself "d"/,
     does: /removes the entry: a directory has one name/,
-    then: async (t, { cluster }) => t.deepEqual(await pathsOf(cluster, 'd'), ['e']),
+    after: async (t, { cluster }) => t.deepEqual(await pathsOf(cluster, 'd'), ['e']),
   },
   {
     name: 'a directory does not know its name',
@@ -162,7 +162,7 @@ const DAMAGES: Damage[] = [
     break: change => change.del(entryKey(ROOT_INODE, 'g')),
     says: /has no name and is not in the trash/,
     does: /names it \/lost\+found\/inode-\d+/,
-    then: async (t, { cluster, g }) => {
+    after: async (t, { cluster, g }) => {
       const { attributes } = await cluster.ask('lookup', { where: at(`lost+found/inode-${g}`), follow: true });
       t.like(attributes, { inode: g, sizeBytes: 100, nlink: 1 });
     },
@@ -172,7 +172,7 @@ const DAMAGES: Damage[] = [
     break: change => change.del(entryKey(ROOT_INODE, 'd')),
     says: /\(directory\) has 0 names/,
     does: /names it \/lost\+found\/inode-\d+/,
-    then: async (t, { cluster, d }) => t.deepEqual(await pathsOf(cluster, `lost+found/inode-${d}/e`), ['f']),
+    after: async (t, { cluster, d }) => t.deepEqual(await pathsOf(cluster, `lost+found/inode-${d}/e`), ['f']),
   },
   {
     name: 'two directories are in each other',
@@ -183,7 +183,7 @@ const DAMAGES: Damage[] = [
     },
     says: /is not below the root/,
     does: /out of the loop and names it \/lost\+found\/inode-\d+/,
-    then: async (t, { cluster, d }) => t.deepEqual(await pathsOf(cluster, `lost+found/inode-${d}/e`), ['f']),
+    after: async (t, { cluster, d }) => t.deepEqual(await pathsOf(cluster, `lost+found/inode-${d}/e`), ['f']),
   },
   {
     name: '/lost+found is a file, and the name in it is taken',
@@ -209,7 +209,7 @@ const DAMAGES: Damage[] = [
     break: (change, { f }) => change.del(xattrNamesKey(f)),
     says: /lists 0 attributes of 1/,
     does: /lists those that are there/,
-    then: async (t, { cluster }) =>
+    after: async (t, { cluster }) =>
       t.deepEqual((await cluster.ask('listXattrs', { where: at('d/e/f'), follow: true })).names, ['user.a']),
   },
   {
@@ -229,7 +229,7 @@ const DAMAGES: Damage[] = [
     break: (change, { gone }) => change.del(trashKey(findInode(change, gone)!.trashDueMs!, gone)),
     says: /and the trash disagree/,
     does: /puts it into the trash again/,
-    then: async (t, { cluster, gone }) => t.is((await cluster.ask('listTrash', { limit: 9 })).items[0]?.inode, gone),
+    after: async (t, { cluster, gone }) => t.is((await cluster.ask('listTrash', { limit: 9 })).items[0]?.inode, gone),
   },
   {
     name: 'a file has a name and is in the trash',
@@ -239,7 +239,7 @@ const DAMAGES: Damage[] = [
     },
     says: /has a name and is in the trash/,
     does: /takes it out of the trash/,
-    then: async (t, { cluster }) => t.deepEqual((await cluster.ask('listTrash', { limit: 9 })).items, []),
+    after: async (t, { cluster }) => t.deepEqual((await cluster.ask('listTrash', { limit: 9 })).items, []),
   },
   {
     name: 'extents of a deleted file are lost: nobody misses them, and the file can be collected',
@@ -251,7 +251,7 @@ const DAMAGES: Damage[] = [
     },
     says: /extent 1 of inode \d+ is at 300, not at 100/,
     does: /makes one list of the extents that the deleted file has \(3 of 500 bytes before, 2 of 200 now\)/,
-    then: async (t, { cluster, gone }) => {
+    after: async (t, { cluster, gone }) => {
       await cluster.ask('purgeTrash', { inodes: [gone] }, { ...fakeConnection(), role: 'admin' });
       await cluster.clock.advance(5_000);
       t.deepEqual((await cluster.ask('listTrash', { limit: 9 })).items, []);
@@ -275,7 +275,7 @@ const DAMAGES: Damage[] = [
     },
     says: /has 1 references and 0 files that end in it, and is garbage/,
     does: /makes it no garbage/,
-    then: (t, { store, chunk }) => t.is(findChunk(store, chunk)!.garbageDueMs, undefined),
+    after: (t, { store, chunk }) => t.is(findChunk(store, chunk)!.garbageDueMs, undefined),
   },
   {
     name: 'a chunk says that it is garbage, and is not among it',
@@ -291,7 +291,7 @@ const DAMAGES: Damage[] = [
     },
     says: /chunk 90 \(sealed\) has 0 references and 0 files that end in it, and is not garbage/,
     does: /makes the file \/lost\+found\/chunk-000000000000005a of it/,
-    then: async (t, { cluster, store }) => {
+    after: async (t, { cluster, store }) => {
       const where = at('lost+found/chunk-000000000000005a');
       t.is((await cluster.ask('lookup', { where, follow: true })).attributes.sizeBytes, 100);
       t.is(readCounters(store).nextHandle, 91);
@@ -309,7 +309,7 @@ const DAMAGES: Damage[] = [
     break: (change, { open }) => edit(change, open, { tailHandle: 0 }),
     says: /belongs to inode \d+, which does not end in it/,
     does: /makes it the end of inode \d+ again/,
-    then: (t, { store, open, tail }) => t.is(findInode(store, open)!.tailHandle, tail),
+    after: (t, { store, open, tail }) => t.is(findInode(store, open)!.tailHandle, tail),
   },
   {
     name: 'the file of an open chunk is lost with its name',
@@ -337,7 +337,7 @@ const DAMAGES: Damage[] = [
     },
     says: /has 1 entries, it says 7/,
     does: /sets the count right/,
-    then: async (t, { cluster }) => {
+    after: async (t, { cluster }) => {
       const { attributes } = await cluster.ask('lookup', { where: at('d'), follow: true });
       t.is(attributes.nlink, 3);
     },
@@ -378,7 +378,7 @@ for (const damage of DAMAGES)
       cluster.kv.only.batches.every(({ sync }) => sync),
       'as any change: in synced batches',
     );
-    await damage.then?.(t, here);
+    await damage.after?.(t, here);
 
     // Nothing is left to do, also for a master that starts on it.
     const again = await look(cluster, true);
