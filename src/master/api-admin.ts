@@ -164,6 +164,7 @@ async function report({ context, sessions, healing, balancing, garbage, sealing 
     minReplicas: cluster.minReplicas,
     healing: {
       queued: healing.queuedCount,
+      due: healing.dueCount,
       copies: healing.limits.running,
       balancing: balancing.running,
       copiedBytes: healing.copies.copiedBytes,

@@ -23,6 +23,14 @@ export class HealingQueue {
     return this.dueMs.size;
   }
 
+  /** Those that are not put off. */
+  get dueCount(): number {
+    const now = this.clock.monotonicMs();
+    let count = 0;
+    for (const dueMs of this.dueMs.values()) if (dueMs <= now) count++;
+    return count;
+  }
+
   has(handle: ChunkHandle): boolean {
     return this.dueMs.has(handle);
   }

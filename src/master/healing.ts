@@ -65,6 +65,10 @@ export class Healing {
     return this.queue.size;
   }
 
+  get dueCount(): number {
+    return this.queue.dueCount;
+  }
+
   get copiedBytes(): number {
     return this.copies.copiedBytes;
   }

@@ -446,6 +446,8 @@ export const ADMIN_TO_MASTER = {
       healing: optional(
         object({
           queued: count,
+          /** Of them, those that are not put off, as until a server that is away may be back. */
+          due: optional(count),
           copies: count,
           balancing: count,
           copiedBytes: size,

@@ -11,7 +11,7 @@ import { program, shell } from './processes.js';
 const fileCount = Number(process.env['GFS_TEST_HEALING_FILES'] ?? 60);
 const lengthBytes = Number(process.env['GFS_TEST_HEALING_KIB'] ?? 48) * 1024;
 const flips = Math.min(50, Math.ceil(fileCount / 6));
-const rateMiB = fileCount > 1000 ? 64 : 1;
+const rateMiB = Number(process.env['GFS_TEST_HEALING_RATE_MIB'] ?? (fileCount > 1000 ? 64 : 1));
 const patienceMs = fileCount > 1000 ? 600_000 : 30_000;
 const SCRUB = ['--scrub-period', fileCount > 1000 ? '60s' : '3s'];
 const FAST = ['--lease', '2s', '--dead-after', '1500ms', '--rereplicate-after', '1s'];
@@ -71,14 +71,23 @@ test.serial(
     let firstMs = 0;
     let lastMs = 0;
     let copied = before.copiedBytes;
+    // Otherwise the master waits whether a server comes back, or the scrubbers look for the rest: that says nothing of how fast copies are.
+    const inHand = { ms: 0, bytes: 0, sinceMs: 0 };
     await until(
       'everything is repaired',
       async () => {
         const now = await report(cluster);
+        const atMs = Date.now() - startMs;
+        if (inHand.sinceMs > 0) {
+          inHand.ms += atMs - inHand.sinceMs;
+          inHand.bytes += now.healing!.copiedBytes - copied;
+        }
+        const isBusy = now.healing!.due! + now.healing!.copies > 0;
+        inHand.sinceMs = isBusy ? atMs : 0;
         if (now.healing!.copiedBytes > copied) {
           copied = now.healing!.copiedBytes;
-          firstMs ||= Date.now() - startMs;
-          lastMs = Date.now() - startMs;
+          firstMs ||= atMs;
+          lastMs = atMs;
         }
         const scrubbed = now.servers.filter(({ scrub }) => (scrub?.roundsDone ?? 0) > 1).length;
         return isWell(now) && scrubbed >= 4 && allSound();
@@ -101,7 +110,11 @@ test.serial(
     const bytes = copied - before.copiedBytes;
     const share = bytes / ((lastMs - firstMs) / 1000) / (rateMiB * 1024 * 1024);
     t.log(`${flipped} files damaged; first repair seen after ${firstMs} ms, last after ${lastMs} ms`);
-    t.log(`${bytes} bytes copied, ${share.toFixed(2)} of the rate limit (the paper reached 0.77)`);
+    t.log(`${bytes} bytes copied, ${share.toFixed(2)} of the rate limit from the first to the last of them`);
+    const inHandShare = inHand.bytes / (inHand.ms / 1000) / (rateMiB * 1024 * 1024);
+    t.log(
+      `${inHandShare.toFixed(2)} of it in the ${inHand.ms} ms in which copies were wanted (the paper reached 0.77)`,
+    );
     t.log(`${seen.reads} reads meanwhile, ${seen.failures} failed`);
     t.deepEqual(seen.wrong, []);
     t.true(seen.reads > 0);

@@ -197,8 +197,26 @@ test('copies of the whole cluster keep to the rate in bytes per second', async t
   await cluster.clock.advance(4_000);
 
   const copied = cluster.master.rooms.healing.copiedBytes - before;
-  t.true(copied > 0);
   t.true(copied <= 4.5 * 100 + LENGTH, `${copied} bytes in 4 s`);
+});
+
+test('while there is enough to copy the rate is used up, in few rounds and many', async t => {
+  for (const rereplicateAfter of [200, 60_000]) {
+    const settings = { rereplicateAfter, copyRate: 1_000, balanceThreshold: 0 };
+    const cluster = await FakeCluster.start(t, { servers: 4, settings });
+    await sealedMany(cluster, 400);
+    cluster.servers[0]!.isReachable = false;
+    const { healing } = cluster.master.rooms;
+    while (healing.copiedBytes === 0) await cluster.clock.advance(1_000);
+    t.true(healing.dueCount > 200);
+    const before = healing.copiedBytes;
+
+    await cluster.clock.advance(8_000);
+
+    const copied = healing.copiedBytes - before;
+    t.true(copied >= 8 * 1_000 * 0.95, `${copied} bytes in 8 s`);
+    t.true(healing.dueCount > 0);
+  }
 });
 
 test('the limits of copying: places are given back, and a copy begins when those before it are paid for', async t => {

@@ -150,9 +150,9 @@ async function report(options: SessionOptions): Promise<void> {
 
 /** What is being done, and what was since the master's start. */
 function* showHealing(healing: NonNullable<Report['healing']>): Generator<string> {
-  const { queued, copies, balancing, sealing, bytesPerSecond, bytesPerSecondMax } = healing;
+  const { queued, due, copies, balancing, sealing, bytesPerSecond, bytesPerSecondMax } = healing;
   const limit = bytesPerSecondMax ? ` of ${showBytes(bytesPerSecondMax)}/s allowed` : '';
-  yield `in hand: ${howMany(queued, 'chunk')} to look at, ${sealing ?? 0} being sealed, ${howMany(copies, 'copy')} under way ` +
+  yield `in hand: ${howMany(queued, 'chunk')} to look at (${due ?? queued} now), ${sealing ?? 0} being sealed, ${howMany(copies, 'copy')} under way ` +
     `(${balancing} to even out) at ${showBytes(bytesPerSecond ?? 0)}/s${limit}, ${howMany(healing.deletions, 'replica')} to delete`;
   yield `done: ${howMany(healing.copiesDone, 'copy')} with ${showBytes(healing.copiedBytes)}; ` +
     `more copies of ${howMany(healing.hotChunks, 'chunk')} that are read much`;
