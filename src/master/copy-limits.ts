@@ -4,8 +4,8 @@ import { assert } from '../lib/assert.js';
 import type { Clock } from '../lib/clock.js';
 import type { ServerId } from '../protocol/ids.js';
 
-/** Copies may be begun for so long ahead of what is paid for, so that the rate is used although they are begun in rounds. */
-const AHEAD_MS = 500;
+/** Copies may be begun for so long ahead of what is paid for, so that the rate is used although they are begun in rounds, which may be late. */
+const AHEAD_MS = 1_000;
 
 export interface CopyLimitValues {
   copiesMax: number;
