@@ -41,6 +41,10 @@ prepare_package() {
 
 install_packages() {
   packages_are_current && return 0
+  if [ -L node_modules ]; then
+    echo "node_modules is a symbolic link: npm would empty what it points to; run npm ci where that is" >&2
+    return 1
+  fi
   echo "installing npm packages" >&2
   npm ci --ignore-scripts --no-audit --no-fund < /dev/null >&2 && touch node_modules/.installed
 }
