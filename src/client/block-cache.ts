@@ -11,6 +11,8 @@ export interface Block {
 }
 
 export const BLOCK_BYTES = LIMITS.blockBytes;
+/** Smaller blocks are kept as copies: a slice of a few bytes would keep the whole piece in memory that it was received in (lib/receive-slabs.ts). */
+const COPIED_BYTES_MAX = 16 * 1024;
 
 export class BlockCache {
   readonly #blocks: LRUCache<string, Block>;
@@ -29,12 +31,20 @@ export class BlockCache {
 
   set(key: string, block: Block): void {
     const known = this.#blocks.peek(key);
-    if (!known || known.lengthBytes < block.lengthBytes) this.#blocks.set(key, block);
+    if (known && known.lengthBytes >= block.lengthBytes) return;
+    this.#blocks.set(key, block.lengthBytes > COPIED_BYTES_MAX ? block : copyOf(block));
   }
 
   clear(): void {
     this.#blocks.clear();
   }
+}
+
+function copyOf({ buffers, lengthBytes }: Block): Block {
+  const copy = Buffer.allocUnsafeSlow(lengthBytes);
+  let filled = 0;
+  for (const buffer of buffers) filled += buffer.copy(copy, filled);
+  return { buffers: [copy], lengthBytes };
 }
 
 /** Names a block of the file's present generation. */
