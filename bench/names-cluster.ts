@@ -90,14 +90,14 @@ export class BenchCluster {
     for (const endMs = performance.now() + WAIT_MS; !fs.existsSync(this.memoryFile); await pause(20))
       if (performance.now() > endMs) throw new Error('the master did not say how much memory it uses');
     const said = JSON.parse(fs.readFileSync(this.memoryFile, 'utf8')) as NodeJS.MemoryUsage;
+    return { ...this.resident(), heapBytes: said.heapUsed, buffersBytes: said.external };
+  }
+
+  /** As it is, without a collection. */
+  resident(): Pick<Memory, 'anonymousBytes' | 'fileBytes'> {
     const status = fs.readFileSync(`/proc/${this.masterPid}/status`, 'utf8');
     const field = (name: string): number => Number(new RegExp(`${name}:\\s+(\\d+) kB`).exec(status)?.[1]) * KiB;
-    return {
-      anonymousBytes: field('RssAnon'),
-      fileBytes: field('RssFile'),
-      heapBytes: said.heapUsed,
-      buffersBytes: said.external,
-    };
+    return { anonymousBytes: field('RssAnon'), fileBytes: field('RssFile') };
   }
 
   /** CPU time of the master so far. */

@@ -5,8 +5,7 @@ import { spawnSync } from 'node:child_process';
 import os from 'node:os';
 import { parseArgs } from 'node:util';
 import { connect, type Gfs } from '../src/client/index.js';
-import { Locations } from '../src/master/locations.js';
-import type { ChunkHandle, ServerId } from '../src/protocol/ids.js';
+import { bytesPerChunk } from './names-chunk.js';
 import { BenchCluster, type Memory, pause } from './names-cluster.js';
 
 const { values } = parseArgs({
@@ -33,11 +32,12 @@ const [names, flat, dataFiles] = [numberOf('names'), numberOf('flat'), numberOf(
 const [inFlight, fillInFlight, samples] = [numberOf('in-flight'), numberOf('fill-in-flight'), numberOf('samples')];
 const FILES_PER_DIRECTORY = 1000;
 const SETTLE_MS = 5_000;
-const CHUNKS_WEIGHED = 100_000;
+const SAMPLES_OF_GROWTH = 10;
 const CONTENT = Buffer.from(
   'a small file of the benchmark of names, with a hundred bytes in it, so that the chunk table counts.\n',
 );
 
+const loadBefore = os.loadavg()[0]!.toFixed(1);
 const rows: Array<[what: string, figure: string, note: string]> = [];
 const stages: Stage[] = [];
 const cluster = new BenchCluster(
@@ -62,6 +62,7 @@ interface Start {
   firstReadMs: number;
 }
 
+const MB = (bytes: number): string => (bytes / 1e6).toFixed(0);
 const flatName = (i: number): string => `/flat/f${String(i).padStart(7, '0')}`;
 const treeName = (i: number): string =>
   `/tree/d${String(Math.floor(i / FILES_PER_DIRECTORY)).padStart(5, '0')}/f${String(i % FILES_PER_DIRECTORY).padStart(4, '0')}`;
@@ -178,26 +179,6 @@ function lookFromMount(transport: string): void {
   cluster.unmount();
 }
 
-/** Bytes that the master keeps in memory for one chunk with three replicas; undefined where node was not started with --expose-gc. */
-function bytesPerChunk(): number | undefined {
-  const { gc } = globalThis;
-  if (!gc) return undefined;
-  const servers = ['a', 'b', 'c', 'd'].map(digit => digit.repeat(16) as ServerId);
-  gc();
-  const before = process.memoryUsage().heapUsed;
-  const locations = new Locations();
-  for (let handle = 1; handle <= CHUNKS_WEIGHED; handle++)
-    for (const offset of [0, 1, 2])
-      locations.report(servers[(handle + offset) % servers.length]!, {
-        ...{ handle: handle as ChunkHandle, version: 1, lengthBytes: 100 + handle, state: 'sealed' },
-        ...{ suspect: false, corrupt: false, gone: false },
-      });
-  gc();
-  const bytes = (process.memoryUsage().heapUsed - before) / CHUNKS_WEIGHED;
-  // Still needed here, so that it was not collected before.
-  return locations.handleCount === CHUNKS_WEIGHED ? bytes : undefined;
-}
-
 async function run(): Promise<void> {
   await cluster.start();
   let gfs = await connect({ master: cluster.address });
@@ -217,7 +198,12 @@ async function run(): Promise<void> {
   await stage(gfs);
 
   for (let i = 0; i < names; i += FILES_PER_DIRECTORY) await gfs.mkdir(`/tree/d${treeName(i).slice(7, 12)}`);
-  await measure(names, fillInFlight, `create in a tree, ${fillInFlight} in flight`, i => create(gfs, treeName(i)));
+  const grown: number[] = [];
+  await measure(names, fillInFlight, `create in a tree, ${fillInFlight} in flight`, i => {
+    if ((i + 1) % Math.ceil(names / SAMPLES_OF_GROWTH) === 0) grown.push(cluster.resident().anonymousBytes);
+    return create(gfs, treeName(i));
+  });
+  row("the master's memory after each tenth of the tree", `${grown.map(MB).join(', ')} MB`);
   await stage(gfs);
   await gfs.close();
 
@@ -252,11 +238,9 @@ async function run(): Promise<void> {
   print(await cluster.memory());
 }
 
-const MB = (bytes: number): string => (bytes / 1e6).toFixed(0);
-
 function print(last: Memory): void {
-  const [load] = os.loadavg();
-  const facts = `${names} names in a tree, ${flat} in one directory, ${dataFiles} small files; ${os.cpus().length} CPUs, load average ${load!.toFixed(1)} at the end, ${new Date().toISOString().slice(0, 10)}`;
+  const load = os.loadavg()[0]!.toFixed(1);
+  const facts = `${names} names in a tree, ${flat} in one directory, ${dataFiles} small files; ${os.cpus().length} CPUs, load average ${loadBefore} at the start and ${load} at the end, ${new Date().toISOString().slice(0, 10)}`;
   if (values.json) {
     console.log(JSON.stringify({ facts, rows, stages, last }, undefined, 2));
     return;
