@@ -52,7 +52,7 @@ export class Healing {
     this.copies = new ReplicaCopies(context, sealing);
     this.limits = new CopyLimits(platform.clock, { ...settings, bytesPerSecond: settings.copyRate });
     this.mending = new Mending(context);
-    this.running = new RunningCopies(this.copies, this.mending, this.limits);
+    this.running = new RunningCopies(context, this.copies, this.mending, this.limits);
     this.queue = new HealingQueue(platform.clock, {
       copies: handle => locations.goodCopies(handle, server => servers.isLive(server)),
       isBlocked: handle => blocked.has(handle),
@@ -155,11 +155,7 @@ export class Healing {
 
   /** Copies of chunks that have enough good ones by now end. What they brought is deleted then as any replica that is behind. */
   private stopNeedless(): void {
-    this.running.stopNeedless(handle => {
-      const chunk = findChunk(this.context.store, handle);
-      const kind = chunk ? this.plan(chunk).kind : 'none';
-      return kind !== 'none' && kind !== 'delete';
-    });
+    this.running.stopNeedless(chunk => this.plan(chunk));
   }
 
   private async sweep(): Promise<void> {

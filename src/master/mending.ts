@@ -8,6 +8,7 @@ import type { Reply } from '../protocol/messages.js';
 import { isCurrent } from './locations.js';
 import type { MasterContext } from './master-context.js';
 import type { ChunkRecord } from './records.js';
+import type { Moved } from './replica-copies.js';
 
 export type ByteRange = Reply<'mendChunk'>['bad'][number];
 
@@ -60,39 +61,40 @@ export class Mending {
   }
 
   /**
-   * Has the damaged replicas on `servers` mended, one after another, until one is good. Settles with the bytes that moved. Rejects with CORRUPT when
-   * bytes are lost, which is remembered, and with what the last server said when none could say.
+   * Has the damaged replicas on `servers` mended, one after another, until one is good. Never rejects: `failure` is CORRUPT when bytes are lost,
+   * which is remembered, UNAVAILABLE when not all sources answered, and what the last server said when none could say.
    */
-  async mend(chunk: ChunkRecord, servers: readonly ServerId[]): Promise<number> {
+  async mend(chunk: ChunkRecord, servers: readonly ServerId[]): Promise<Moved> {
     const { platform, locations } = this.context;
     const { handle, version, lengthBytes } = chunk;
     const asked = this.present(handle);
     let lost: ByteRange[] | undefined;
-    let copiedBytes = 0;
-    let failure: unknown;
+    let movedBytes = 0;
+    let failure = new GfsError('UNAVAILABLE', `no replica of chunk ${handle} can be mended`);
     for (const server of servers) {
       try {
         const answer = await this.give(chunk, server);
-        copiedBytes += answer.copiedBytes;
+        movedBytes += answer.copiedBytes;
         lost = lost ? common(lost, badOf(answer, lengthBytes)) : badOf(answer, lengthBytes);
         if (answer.bad.length > 0) continue;
         this.lost.delete(handle);
-        platform.logger.info({ handle, server, copiedBytes }, 'a damaged replica is mended');
+        platform.logger.info({ handle, server, movedBytes }, 'a damaged replica is mended');
         locations.put(handle, { server, version, lengthBytes, state: 'sealed', suspect: false, corrupt: false });
-        return copiedBytes;
+        return { movedBytes };
       } catch (error) {
-        failure = error;
-        const { code, message } = asGfsError(error);
+        failure = asGfsError(error);
+        const { code, message } = failure;
         platform.logger.warn({ handle, server, code, reason: message }, 'a damaged replica cannot be mended');
       }
     }
-    if (!lost) throw failure ?? new GfsError('UNAVAILABLE', `no replica of chunk ${handle} can be mended`);
+    if (!lost) return { movedBytes, failure };
     // Each could have been made whole: a source did not answer, and is asked again.
     if (lost.length === 0 || this.hasGood(chunk))
-      throw new GfsError('UNAVAILABLE', `not all copies of chunk ${handle} could be read`);
+      return { movedBytes, failure: new GfsError('UNAVAILABLE', `not all copies of chunk ${handle} could be read`) };
     this.remember(handle, { ranges: lost, asked, atMs: this.clock.monotonicMs() });
     platform.logger.error({ handle, ranges: lost.slice(0, 8), count: lost.length }, 'bytes are damaged in every copy');
-    throw new GfsError('CORRUPT', `every copy of chunk ${handle} that can be reached has the same bytes damaged`);
+    failure = new GfsError('CORRUPT', `every copy of chunk ${handle} that can be reached has the same bytes damaged`);
+    return { movedBytes, failure };
   }
 
   private give(chunk: ChunkRecord, server: ServerId): Promise<Reply<'mendChunk'>> {

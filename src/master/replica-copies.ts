@@ -17,6 +17,12 @@ export interface CopyTarget {
   whole: boolean;
 }
 
+/** What came of a piece of work, and what travelled for it in any case. */
+export interface Moved {
+  movedBytes: number;
+  failure?: GfsError;
+}
+
 export class ReplicaCopies {
   /** Since the master's start: bytes that copies moved, and copies that were made. */
   copiedBytes = 0;

@@ -159,6 +159,41 @@ test.serial(
   },
 );
 
+test.serial(
+  'a server comes back while its chunk is being copied: the copy stops, what it brought goes, and there are three copies',
+  async t => {
+    t.timeout(120_000);
+    const cluster = await Cluster.start(t, {
+      servers: 4,
+      chunkSize: '16MiB',
+      master: FAST,
+      chunkserver: [...BEAT, '--copy-rate', '512KiB'],
+    });
+    const gfs = await client(t, cluster);
+    const bytes = bytesOf('/f', 8 * 1024 * 1024);
+    await gfs.writeFile('/f', bytes);
+    const holders = (await gfs.chunks('/f'))[0]!.replicas.map(({ address }) => address);
+    const away = cluster.servers.findIndex(({ address }) => address === holders[1]);
+    const target = cluster.servers.find(({ address }) => !holders.includes(address))!;
+    await cluster.servers[away]!.daemon.stop('SIGKILL');
+    await until('a copy runs', async () => (await report(cluster)).healing!.copies === 1);
+    await until('it has brought something', () => chunkFiles(target.data).some(file => fs.statSync(file).size > 0));
+
+    await cluster.startServer(away);
+    await until('the copy has ended', async () => (await report(cluster)).healing!.copies === 0);
+
+    const { healing } = await report(cluster);
+    t.is(healing!.copiesDone, 0);
+    t.true(healing!.copiedBytes < bytes.length, `${healing!.copiedBytes} bytes were copied`);
+    t.true(target.daemon.output.text.includes('a copy is stopped'));
+    await until('what it brought is gone', () => chunkFiles(target.data).length === 0);
+    await pause(2_000);
+    t.is((await report(cluster)).healing!.copiedBytes, healing!.copiedBytes);
+    await untilWell(cluster);
+    t.true((await gfs.readFile('/f')).equals(bytes));
+  },
+);
+
 /** Small file systems for the servers with these numbers. Undefined where this user may not mount. */
 async function smallDisks(
   t: ExecutionContext,

@@ -7,7 +7,7 @@ import { GfsError } from '../../src/protocol/errors.js';
 import type { ChunkHandle, ServerId } from '../../src/protocol/ids.js';
 import { ROOT_INODE } from '../../src/protocol/ids.js';
 import { LIMITS } from '../../src/protocol/limits.js';
-import { FakeCluster } from './fake-cluster.js';
+import { FakeCluster, fakeConnection } from './fake-cluster.js';
 import type { FakeServer } from './fake-servers.js';
 import { ManualClock } from './manual-clock.js';
 
@@ -306,6 +306,36 @@ test('a server that is back in time ends the copy that runs; what it brought goe
   t.is(healing.copies.copiesDone, 0);
 });
 
+test('a replica that comes back behind is brought up to date in place of the copy that runs, where it is the last that is missing', async t => {
+  for (const goal of [3, 4]) {
+    const cluster = await FakeCluster.start(t, { servers: 6, settings: { rereplicateAfter: 2_000 } });
+    const { handle, chain } = await sealed(cluster, 'f');
+    const copies = holdCopies(t, cluster);
+    const [away] = chain;
+    away!.isReachable = false;
+    await cluster.clock.advance(15_000);
+    t.is(copies.held.length, 1);
+
+    const operator = { ...fakeConnection(), role: 'admin' as const };
+    await cluster.ask('setReplication', { where: { start: ROOT_INODE, path: 'f' }, goal }, operator);
+    away!.chunks.set(handle, { version: 1, lengthBytes: LENGTH, state: 'open', suspect: false });
+    away!.epoch = 2;
+    away!.isReachable = true;
+    await cluster.register(away!);
+    await cluster.clock.advance(2_000);
+
+    const stops = cluster.servers.reduce((sum, server) => sum + server.countOf('stopCopy'), 0);
+    t.is(stops, goal === 3 ? 1 : 0);
+    copies.release();
+    await cluster.clock.advance(5_000);
+    copies.release();
+    await cluster.clock.advance(5_000);
+    t.is(holders(cluster, handle).length, goal);
+    t.true(holders(cluster, handle).includes(away!));
+    t.is(cluster.master.rooms.healing.copies.copiesDone, goal - 3);
+  }
+});
+
 test('a copy that is still needed is not stopped when another server comes back', async t => {
   const cluster = await FakeCluster.start(t, { servers: 6, settings: { rereplicateAfter: 2_000 } });
   const { chain } = await sealed(cluster, 'f');
@@ -396,7 +426,7 @@ async function corruptAll(cluster: FakeCluster, handle: ChunkHandle, chain: read
 }
 
 test('when all copies of a chunk are bad in the same place nothing is deleted, and fsck and info name the bytes', async t => {
-  const cluster = await FakeCluster.start(t, { servers: 4 });
+  const cluster = await FakeCluster.start(t, { servers: 4, settings: { copyRate: 1 } });
   const { handle, chain } = await sealed(cluster, 'f');
   // Only what none has is lost.
   chain[0]!.bad.set(handle, [{ fromByte: 0, lengthBytes: 20 }]);
@@ -407,7 +437,9 @@ test('when all copies of a chunk are bad in the same place nothing is deleted, a
   ]);
   await corruptAll(cluster, handle, chain);
 
-  await cluster.clock.advance(60_000);
+  await cluster.clock.advance(3_000);
+  t.false(cluster.master.rooms.healing.limits.isFull, 'nothing moved, and others are not kept waiting');
+  await cluster.clock.advance(57_000);
 
   for (const server of chain) {
     t.is(server.countOf('deleteChunk'), 0);
