@@ -11,6 +11,7 @@ import { findInode, sizeBytes, toAttributes } from './inodes.js';
 import { momentOf } from './master-context.js';
 import { checkMetadata } from './metadata-repair.js';
 import { walk } from './namespace.js';
+import { recoverMetadata } from './old-metadata.js';
 import { recoverFile } from './recovery.js';
 import { setReplication } from './replication-goal.js';
 import { listTrash, purgeTrash, restoreTrash } from './trash.js';
@@ -76,6 +77,13 @@ export function operatorHandlers(rooms: Rooms): Handlers<OperatorKind> {
     recoverFile: async (request, call) => {
       if (request.accept) operatorOnly(call);
       return { body: await answerDurably(rooms, () => recoverFile(rooms, request, deadlineOf(rooms, call))) };
+    },
+
+    recoverMetadata: async (request, call) => {
+      if (request.accept) operatorOnly(call);
+      return {
+        body: await answerDurably(rooms, () => recoverMetadata(rooms, request)).finally(() => context.notices.flush()),
+      };
     },
 
     forgetServer: async (request, call) => {

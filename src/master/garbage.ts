@@ -5,8 +5,10 @@ import { type ChunkHandle, handleName, type InodeId, type ServerId } from '../pr
 import type { WireChunkReport } from '../protocol/messages.js';
 import { findChunk, forgetGarbage, garbageDue } from './chunks.js';
 import { readCounters } from './counters.js';
+import { isLost } from './lost-handles.js';
 import { type MasterContext, momentOf } from './master-context.js';
 import { BOUNDS } from './settings.js';
+import { keyOf, Strangers } from './strangers.js';
 import { collectDue } from './trash.js';
 
 /** Of one step. */
@@ -17,8 +19,6 @@ const CHUNKS_PER_STEP = 256;
 const DELETIONS_MAX = 50_000;
 /** Handles that this process collected; a late report of one of them is no sign of old metadata. */
 const COLLECTED_MAX = 200_000;
-/** Unknown replicas remembered for fsck. */
-const UNCLEAR_MAX = 10_000;
 const RETRY_MS = 5_000;
 /** Later than anything is due. */
 const ALL_DUE_MS = 8e15;
@@ -37,8 +37,8 @@ export type UnclearReplica = Omit<Deletion, 'notBeforeMs'>;
 export class Garbage {
   private readonly deletions = new Map<string, Deletion>();
   private readonly collected = new Set<ChunkHandle>();
-  /** Unknown replicas that are left alone until an operator looks at them. */
-  private readonly unclear = new Map<string, UnclearReplica>();
+  /** Replicas that are left alone until an operator looks at them. */
+  readonly strangers = new Strangers();
   private inFlight = 0;
   private wasShort = false;
 
@@ -59,22 +59,25 @@ export class Garbage {
     const { handle, version } = report;
     const { nextHandle } = readCounters(store);
     if (handle >= nextHandle) {
-      this.noteUnclear({ server, handle, version });
+      this.strangers.noteUnknown(server, report);
       safeMode.distrustMetadata(
         `chunkserver ${server} holds chunk ${handleName(handle)}, which this metadata has never given out: it is an old copy`,
       );
       return;
     }
     // Handles are given out in order and durably: one below the first of this process was given out and collected before.
-    if (handle < firstHandle || this.collected.has(handle)) this.enqueue({ server, handle, version, notBeforeMs: 0 });
+    const isLostOnly = isLost(store, handle);
+    if ((handle < firstHandle && !isLostOnly) || this.collected.has(handle))
+      this.enqueue({ server, handle, version, notBeforeMs: 0 });
     else {
       platform.logger.warn({ server, handle, version }, 'an unknown replica is left alone: its origin is not clear');
-      this.noteUnclear({ server, handle, version });
+      this.strangers.noteUnknown(server, report);
     }
   }
 
   /** A server holds a version that the master has never given: the metadata is older than the cluster. */
   onNewerReplica(server: ServerId, report: WireChunkReport, version: number): void {
+    this.strangers.noteNewer(server, report);
     this.context.safeMode.distrustMetadata(
       `chunkserver ${server} holds version ${report.version} of chunk ${handleName(report.handle)}, this metadata knows ${version}: it is an old copy`,
     );
@@ -83,27 +86,31 @@ export class Garbage {
   /** Unknown replicas on live servers whose origin is not clear. */
   unclearReplicas(): UnclearReplica[] {
     const { store, servers } = this.context;
-    for (const [key, { handle }] of this.unclear) if (findChunk(store, handle)) this.unclear.delete(key);
-    return [...this.unclear.values()].filter(({ server }) => servers.isLive(server));
+    const { unknown } = this.strangers;
+    for (const [key, { report }] of unknown) if (findChunk(store, report.handle)) unknown.delete(key);
+    return [...unknown.values()]
+      .filter(({ server }) => servers.isLive(server))
+      .map(({ server, report: { handle, version } }) => ({ server, handle, version }));
   }
 
   /**
    * An operator wants the unclear ones gone: those whose handle was given out and has a record no more, which only goes when a chunk is collected, so
-   * that nothing refers to it. A handle that was never given out is a sign of old metadata, and stays.
+   * that nothing refers to it. A handle that was never given out, or perhaps by metadata that is lost, stays.
    */
   deleteUnclear(): void {
-    const { nextHandle } = readCounters(this.context.store);
+    const { store } = this.context;
+    const { nextHandle } = readCounters(store);
     for (const replica of this.unclearReplicas()) {
-      if (replica.handle >= nextHandle) continue;
+      if (replica.handle >= nextHandle || isLost(store, replica.handle)) continue;
       this.enqueue({ ...replica, notBeforeMs: 0 });
-      this.unclear.delete(`${replica.handle}@${replica.server}`);
+      this.strangers.unknown.delete(keyOf(replica.server, replica.handle));
     }
   }
 
   /** The server is gone for good; if it comes back it names what it has again. */
   forgetServer(server: ServerId): void {
     for (const [key, deletion] of this.deletions) if (deletion.server === server) this.deletions.delete(key);
-    for (const [key, replica] of this.unclear) if (replica.server === server) this.unclear.delete(key);
+    this.strangers.forgetServer(server);
   }
 
   /** One round. Called regularly; does nothing in safe mode. */
@@ -202,10 +209,6 @@ export class Garbage {
       this.inFlight--;
       if (this.inFlight === 0) this.deleteSome();
     }
-  }
-
-  private noteUnclear(replica: UnclearReplica): void {
-    if (this.unclear.size < UNCLEAR_MAX) this.unclear.set(`${replica.handle}@${replica.server}`, replica);
   }
 
   private noteCollected(handle: ChunkHandle): void {

@@ -136,6 +136,11 @@ export interface LockHolderRecord {
   client: string;
 }
 
+/** From the first to before the last: given out, perhaps, by metadata that is lost. */
+export interface LostHandlesRecord {
+  ranges: Array<{ from: number; before: number }>;
+}
+
 /** There were sessions when this was written. */
 export interface SessionTraceRecord {
   sessions: number;
@@ -224,6 +229,7 @@ export const GARBAGE = codec<GarbageRecord>('garbage');
 export const SERVER = codec<ServerRecord>('chunkserver');
 export const LOCK_HOLDER = codec<LockHolderRecord>('lock holder');
 export const SESSION_TRACE = codec<SessionTraceRecord>('session trace');
+export const LOST_HANDLES = codec<LostHandlesRecord>('lost handles');
 export const XATTR_NAMES = codec<XattrNamesRecord>('extended attribute names');
 export const XATTR = codec<XattrRecord>('extended attribute');
 export const ONCE_CLIENT = codec<OnceClientRecord>('client');

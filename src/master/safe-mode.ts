@@ -96,7 +96,7 @@ export class SafeMode {
     if (this.isStuck)
       throw new GfsError(
         'SAFE_MODE',
-        `safe mode stays: ${this.reasonNow}; start the master on the newest copy of its metadata`,
+        `safe mode stays: ${this.reasonNow}; start the master on the newest copy of its metadata, or see gfs recover --help`,
       );
     if (!this.isOn) return;
     this.logger.warn({ reason: this.reasonNow }, 'safe mode was ended by an operator');
@@ -112,6 +112,22 @@ export class SafeMode {
     this.isHeld = false;
     this.reasonNow = reason;
     this.logger.error({ reason }, 'safe mode for good: start the master on the newest copy of its metadata');
+  }
+
+  /** An operator goes on with this metadata although it is old: safe mode is as after a start. */
+  trustMetadata(): void {
+    if (!this.isStuck) return;
+    this.isStuck = false;
+    this.reasonNow = 'an operator accepted old metadata';
+    this.bell.ring();
+    this.judge();
+  }
+
+  logAccepted(): void {
+    this.logger.warn(
+      { reason: this.reasonNow },
+      'an operator goes on with old metadata: what was changed since is lost',
+    );
   }
 
   /** Settles once safe mode is off. Throws SAFE_MODE when it is still on at `deadlineMs` (monotonic). */

@@ -15,6 +15,8 @@ import { pathOf, walk } from './resolve.js';
 import type { Change, Reader, Store } from './store.js';
 import { removeAllXattrs } from './xattrs.js';
 
+const POSTPONED_PER_STEP = 1_024;
+
 /** Where a name was. */
 interface Name {
   parent: InodeId;
@@ -133,6 +135,25 @@ export async function collectDue(
     extentsLeft -= Math.min(extents, extentsLeft) + 1;
   }
   return { collected, more: rows.length === filesMax };
+}
+
+/** No file leaves the trash sooner than if it were deleted now. */
+export async function postponeTrash(store: Store, at: Moment): Promise<void> {
+  const dueMs = at.nowMs + Math.max(at.trashMs, at.graceMs);
+  for (;;) {
+    const rows = await store.scan({ ...dueRange('trash', dueMs - 1), limit: POSTPONED_PER_STEP });
+    store.change(change => {
+      for (const [key] of rows) {
+        const { dueMs: wasDueMs, inode } = parseTrashKey(key);
+        const file = findInode(change, inode);
+        if (file?.trashDueMs !== wasDueMs) continue;
+        const trash = trashOf(change, file);
+        deleteTrash(change, file);
+        putTrash(change, file, trash, dueMs);
+      }
+    });
+    if (rows.length < POSTPONED_PER_STEP) return;
+  }
 }
 
 /** Gives up at most `extentsMax` extents of a file, and the file itself once none is left: true then. */

@@ -601,6 +601,26 @@ export const ADMIN_TO_MASTER = {
     }),
     { unsafe: true },
   ),
+  /** Metadata that is older than what servers hold: what it does not know, and with `accept` the word to go on with it all the same. */
+  recoverMetadata: message(
+    115,
+    object({ accept: boolean }),
+    object({
+      /** It proved to be old, and nothing is appended, healed or deleted because of that. */
+      oldMetadata: boolean,
+      reason: text(500),
+      /** Chunks on servers that it does not know, and known ones of which servers hold newer versions. */
+      unknownChunks: count,
+      unknownBytes: size,
+      newerChunks: count,
+      /** Servers that have not said what they hold. */
+      serversDown: count,
+      accepted: boolean,
+      /** Files made of unknown chunks, in /lost+found. */
+      adopted: count,
+    }),
+    { unsafe: true },
+  ),
   /** A server that is down is gone for good. Refused (`forgotten` false) while it may hold the only good copy of a chunk, unless `acceptLoss`. */
   forgetServer: message(
     114,

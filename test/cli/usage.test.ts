@@ -96,7 +96,9 @@ test("operators' commands check what is asked before they ask a master", async t
   await refused(t, 'gfs', ['setrep', '0', '/f'], /0: is not a number of copies, 1 to 10/);
   await refused(t, 'gfs', ['setrep', '2', 'f'], /f: a path in the file system starts with \//);
   await refused(t, 'gfs', ['fsck', 'relative'], /relative: a path in the file system starts with \//);
-  await refused(t, 'gfs', ['recover'], /FILE/);
+  await refused(t, 'gfs', ['recover', '--accept-suspect'], /give FILE with it/);
+  await refused(t, 'gfs', ['recover', '/f', '--accept-old-metadata'], /give no FILE with it/);
+  await refused(t, 'gfs', ['forget'], /SERVER/);
 });
 
 test('inspecting refuses what is no data of a server, and makes nothing', async t => {

@@ -137,7 +137,8 @@ function unnamed({ fileFindings, chunkFindings }: Result): Finding[] {
 
 function show(result: Result, { repair, isWell }: { repair: boolean; isWell: boolean }): void {
   const { metadata, files, fileFindings, chunks, orphans, safemode } = result;
-  if (safemode.oldMetadata) print(`metadata: ${safemode.reason}; start the master on the newest copy`);
+  if (safemode.oldMetadata)
+    print(`metadata: ${safemode.reason}; start the master on the newest copy; gfs recover says more`);
   else if (safemode.on) print(`in safe mode (${safemode.reason}): not all servers may have said what they hold`);
   for (const { problem, action } of metadata?.repaired ?? []) print(`metadata: ${problem}; repaired: ${action}`);
   for (const line of showMetadata(metadata)) print(line);
