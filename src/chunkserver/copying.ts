@@ -145,10 +145,9 @@ export class Copying {
     const { store, orders } = this.parts;
     const { order } = work;
     const writers = await this.fetchWriters(source);
-    // Nothing is dropped before there is something better.
-    if (work.distrusts && order.lengthBytes > 0) await this.fetch(source, { offset: 0, end: order.lengthBytes });
     this.check(chunk, order);
     if (work.distrusts) {
+      await this.readThrough(source, chunk, work);
       await store.cut(chunk, 0, () => {
         chunk.corrupt = false;
       });
@@ -162,6 +161,17 @@ export class Copying {
     await this.replaceWriters(chunk, writers);
     this.check(chunk, order);
     await orders.seal(chunk, order.version, order.lengthBytes);
+  }
+
+  /** Nothing is dropped before it is seen that there is something better, to the last block: a damaged replica may have what the source lacks. */
+  private async readThrough(source: Source, chunk: Chunk, work: Work): Promise<void> {
+    const end = work.order.lengthBytes;
+    for (let offset = 0; offset < end; offset += BOUNDS.pieceBytes) {
+      const { lengthBytes } = await this.fetch(source, { offset, end });
+      this.checkWanted(chunk, work);
+      await this.keepRate(lengthBytes);
+      this.checkWanted(chunk, work);
+    }
   }
 
   private async fetchBytes(source: Source, chunk: Chunk, work: Work): Promise<void> {

@@ -199,6 +199,28 @@ test('a whole copy that finds no good source drops nothing', async t => {
   t.deepEqual(rig.hosts[0]!.file(), hello);
 });
 
+test('a damaged replica gives nothing up for a source that is damaged elsewhere, however far behind that is', async t => {
+  const rig = await Rig.start(t);
+  const bytes = pattern(2 * MiB + 300 * KiB);
+  await rig.appendAll([bytes]);
+  const lengthBytes = await rig.seal(2);
+  const [target, source] = rig.hosts as [Host, Host];
+  target.node.disk.flipBit(target.path(), 100);
+  source.node.disk.flipBit(source.path(), 2 * MiB + 200 * KiB);
+  const before = target.file()!;
+  t.is(await rig.refusal(() => rig.read(target, 0, 200, rig.token({ right: 'read', version: 2 }))), 'CORRUPT');
+
+  t.is(await rig.refusal(() => rig.copy(target, [source], { version: 2, lengthBytes, whole: true })), 'CORRUPT');
+
+  t.true(target.file()!.equals(before));
+  await rig.pass(500);
+  t.like(rig.report(target), { corrupt: true, lengthBytes });
+  t.deepEqual(await rig.do(() => rig.mend(source, [target], { version: 2, lengthBytes })), {
+    copiedBytes: 64 * KiB,
+    bad: [],
+  });
+});
+
 test('the scrubber finds a flipped bit that nobody reads (§5.2)', async t => {
   const rig = await Rig.start(t, { settings: { scrubPeriod: 2_000 } });
   await rig.appendAll([pattern(3 * MiB)]);
