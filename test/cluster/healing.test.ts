@@ -1,5 +1,5 @@
 // Healing of real processes (issue 4): servers killed and wiped, bits turned over, servers away, disks full, files and indexes gone, wrong masters.
-// Sizes are small for CI; GFS_TEST_HEALING_FILES and GFS_TEST_HEALING_KIB make them large (`npm run soak:healing`).
+// Sizes are small for CI; GFS_TEST_HEALING_FILES, _KIB and _RATE_MIB make them large (`npm run soak:healing`).
 import fs from 'node:fs';
 import path from 'node:path';
 import test, { type ExecutionContext } from 'ava';
@@ -13,7 +13,8 @@ const lengthBytes = Number(process.env['GFS_TEST_HEALING_KIB'] ?? 48) * 1024;
 const flips = Math.min(50, Math.ceil(fileCount / 6));
 const rateMiB = Number(process.env['GFS_TEST_HEALING_RATE_MIB'] ?? (fileCount > 1000 ? 64 : 1));
 const patienceMs = fileCount > 1000 ? 600_000 : 30_000;
-const SCRUB = ['--scrub-period', fileCount > 1000 ? '60s' : '3s'];
+// Of many files the scrubbers are to read less than the copies move.
+const SCRUB = ['--scrub-period', fileCount > 1000 ? '120s' : '3s'];
 const FAST = ['--lease', '2s', '--dead-after', '1500ms', '--rereplicate-after', '1s'];
 const BEAT = ['--heartbeat', '300ms', '--lease-idle', '300ms'];
 
