@@ -1,19 +1,20 @@
 // Handlers of operators' commands: draining, trash, copies wanted, safe mode, checks, recovery. What changes something is for operators only;
 // each command's meaning stands in its own file.
-import { GfsError } from '../protocol/errors.js';
+import { GfsError, hasCode } from '../protocol/errors.js';
 import type { ADMIN_TO_MASTER, Reply, Request } from '../protocol/messages.js';
 import type { CallContext, Handlers } from '../rpc/types.js';
 import { answerDurably, deadlineOf, type Rooms } from './api-context.js';
 import { drainState, findServer, setDraining } from './draining.js';
 import { forgetServer } from './forgetting.js';
 import { checkChunks, checkFiles, checkOrphans, clipPath } from './fsck.js';
-import { findInode, sizeBytes, toAttributes } from './inodes.js';
+import { findInode, getFile, sizeBytes, toAttributes } from './inodes.js';
 import { momentOf } from './master-context.js';
 import { checkMetadata } from './metadata-repair.js';
-import { walk } from './namespace.js';
+import { makeParents, type Walk, walk } from './namespace.js';
 import { recoverMetadata } from './old-metadata.js';
 import { recoverFile } from './recovery.js';
 import { setReplication } from './replication-goal.js';
+import type { Change } from './store.js';
 import { listTrash, purgeTrash, restoreTrash } from './trash.js';
 
 type OperatorKind = Exclude<keyof typeof ADMIN_TO_MASTER, 'fileInfo' | 'report'>;
@@ -112,19 +113,32 @@ async function trashPage({ context }: Rooms, { after, limit }: Request<'listTras
   };
 }
 
-function restore({ context }: Rooms, { inode, to }: Request<'restoreTrash'>): Reply<'restoreTrash'> {
+function restore({ context }: Rooms, { inode, to, parents }: Request<'restoreTrash'>): Reply<'restoreTrash'> {
   const { store, notices } = context;
   const at = momentOf(context);
   return store.change(change => {
-    const { place } = walk(change, to, false);
+    const { mode, uid, gid } = getFile(change, inode);
+    // Who may read the file may look for it.
+    const owned = { mode: 0o700 | mode | ((mode & 0o444) >> 2), uid, gid };
+    const made = parents ? makeParents(change, { where: to, ...owned }, at) : [];
+    const { place } = walkToRestore(change, to);
     const file = restoreTrash(change, inode, to, at);
-    if (place) {
-      notices.entryChanged({ parent: place.parent.inode, name: place.name });
-      notices.inodeChanged(place.parent.inode);
+    for (const { parent, name } of place ? [...made, { parent: place.parent.inode, name: place.name }] : made) {
+      notices.entryChanged({ parent, name });
+      notices.inodeChanged(parent);
     }
     notices.inodeChanged(inode);
     return { attributes: toAttributes(change, file) };
   });
+}
+
+function walkToRestore(change: Change, to: Request<'restoreTrash'>['to']): Walk {
+  try {
+    return walk(change, to, false);
+  } catch (error) {
+    if (!hasCode(error, 'NOT_FOUND')) throw error;
+    throw new GfsError('NOT_FOUND', 'its directory is gone: restore with --parents, or with --to under another name');
+  }
 }
 
 function purge({ context }: Rooms, { inodes }: Request<'purgeTrash'>): Reply<'purgeTrash'> {

@@ -1,14 +1,14 @@
 // The tree of names: making and removing files, directories, symbolic and hard links, with the refusals and the bookkeeping that POSIX asks for.
 // It checks no permissions (the mount does), and never touches chunks: what loses its last name goes to the trash. Renaming is in rename.ts.
 import { GfsError } from '../protocol/errors.js';
-import { ROOT_INODE } from '../protocol/ids.js';
+import { type InodeId, ROOT_INODE } from '../protocol/ids.js';
 import { LIMITS } from '../protocol/limits.js';
 import type { WireWhere } from '../protocol/messages.js';
 import { count } from './counters.js';
 import { addEntry, forgetDirectory, removeEntry } from './entries.js';
 import { makeInode, putInode } from './inodes.js';
 import { type Moment, nowNs } from './moment.js';
-import { checkTarget } from './names.js';
+import { checkTarget, splitPath } from './names.js';
 import type { InodeRecord } from './records.js';
 import { type Place, resolve, walk } from './resolve.js';
 import type { Change } from './store.js';
@@ -16,7 +16,7 @@ import { dropName } from './trash.js';
 
 export { readDirectory } from './entries.js';
 export { renameEntry } from './rename.js';
-export { resolve, walk } from './resolve.js';
+export { resolve, type Walk, walk } from './resolve.js';
 
 const SETGID = 0o2000;
 const SYMLINK_MODE = 0o777;
@@ -62,6 +62,24 @@ export function makeDirectory(
   at: Moment,
 ): InodeRecord {
   return make(change, freePlace(change, where), { type: 'directory', mode, uid, gid }, at);
+}
+
+/** Makes the directories that are missing before the last name of `where`, and returns where they are. Throws what `walk` throws. */
+export function makeParents(
+  change: Change,
+  { where, mode, uid, gid }: MakeDirectoryOptions,
+  at: Moment,
+): Array<{ parent: InodeId; name: string }> {
+  const made: Array<{ parent: InodeId; name: string }> = [];
+  const names = splitPath(where.path);
+  for (let depth = 1; depth < names.length; depth++) {
+    const place = { start: where.start, path: names.slice(0, depth).join('/') };
+    const { inode, place: free } = walk(change, place, true);
+    if (inode !== undefined) continue;
+    make(change, free, { type: 'directory', mode, uid, gid }, at);
+    made.push({ parent: free.parent.inode, name: free.name });
+  }
+  return made;
 }
 
 export interface MakeSymlinkOptions extends Owner {

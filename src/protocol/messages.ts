@@ -477,8 +477,10 @@ export const ADMIN_TO_MASTER = {
       end: boolean,
     }),
   ),
-  /** Gives a file of the trash a name, which must be free. */
-  restoreTrash: message(105, object({ inode, to: where }), object({ attributes }), { unsafe: true }),
+  /** Gives a file of the trash a name, which must be free. `parents`: directories missing on the way are made, for whom the file is for. */
+  restoreTrash: message(105, object({ inode, to: where, parents: optional(boolean) }), object({ attributes }), {
+    unsafe: true,
+  }),
   /** Makes files of the trash due now. Those that are not in it (any more) are not counted. */
   purgeTrash: message(106, object({ inodes: list(inode, LIMITS.trashPageMax) }), object({ purged: count })),
 

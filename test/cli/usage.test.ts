@@ -99,6 +99,8 @@ test("operators' commands check what is asked before they ask a master", async t
   await refused(t, 'gfs', ['recover', '--accept-suspect'], /give FILE with it/);
   await refused(t, 'gfs', ['recover', '/f', '--accept-old-metadata'], /give no FILE with it/);
   await refused(t, 'gfs', ['forget'], /SERVER/);
+  await refused(t, 'gfs', ['trash', 'purge', '-r', '/d'], /--recursive: belongs to restore/);
+  await refused(t, 'gfs', ['trash', 'restore', '-r', '/d', '--to', '/e'], /--to: takes one file/);
 });
 
 test('inspecting refuses what is no data of a server, and makes nothing', async t => {

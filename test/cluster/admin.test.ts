@@ -90,6 +90,19 @@ test.serial('what operators do with a cluster of real processes', async t => {
   await run('trash', 'restore', '/f');
   t.is(await run('cat', '/f'), TEXT);
 
+  // So does it with what was in directories that are gone.
+  await run('mkdir', '-p', '/d/e');
+  for (const name of ['/d/one', '/d/e/two']) await put(cluster, name);
+  await run('rm', '-r', '/d');
+  t.regex(
+    (await cluster.gfs('trash', 'restore', '/d/one')).stderr,
+    /\/d\/one: its directory is gone: restore with --parents/,
+  );
+  t.regex(await run('trash', 'restore', '-r', '/d'), /restored \/d\/e\/two\nrestored \/d\/one/);
+  for (const name of ['/d/one', '/d/e/two']) t.is(await run('cat', name), TEXT);
+  await run('rm', '-r', '/d');
+  await run('trash', 'purge', '--all');
+
   // Fewer copies, and more.
   await run('setrep', '2', '/f');
   await until('the third copies are gone', async () => {

@@ -118,6 +118,44 @@ test('a deleted file is listed with its path and gets its name back, or another 
   t.deepEqual((await ask(cluster, 'listTrash', { limit: 10 })).items, []);
 });
 
+test('a file whose directory was removed: the refusal says what to do, and its directories are made again at a word', async t => {
+  const cluster = await start(t, 3);
+  const owner = { uid: 7, gid: 8 };
+  for (const path of ['a', 'a/b'])
+    await cluster.ask('makeDirectory', { once: cluster.once(), where: at(path), mode: 0o755, ...owner });
+  const { inode } = await sealedFile(cluster, 'a/b/f');
+  const changes = { where: at('a/b/f'), follow: false, mode: 0o640, ...owner };
+  await cluster.ask('setAttributes', { once: cluster.once(), ...changes });
+  await cluster.ask('unlink', { once: cluster.once(), where: at('a/b/f') });
+  for (const path of ['a/b', 'a']) await cluster.ask('removeDirectory', { once: cluster.once(), where: at(path) });
+  const to = at('a/b/f');
+
+  const { items } = await ask(cluster, 'listTrash', { limit: 10 });
+  t.is(items[0]?.path, 'a/b/f');
+  await t.throwsAsync(ask(cluster, 'restoreTrash', { inode, to }), {
+    message: /its directory is gone: .*--parents.*--to/,
+  });
+  await throwsCode(t, cluster.ask('lookup', { where: at('a'), follow: true }), 'NOT_FOUND');
+  await ask(cluster, 'restoreTrash', { inode, to, parents: true });
+
+  t.is((await cluster.ask('lookup', { where: to, follow: true })).attributes.sizeBytes, 100);
+  const made = (await cluster.ask('lookup', { where: at('a/b'), follow: true })).attributes;
+  t.like(made, { mode: 0o750, uid: 7, gid: 8, nlink: 2 });
+  t.deepEqual((await ask(cluster, 'checkMetadata', {})).problems, []);
+});
+
+test('directories are not made for a file that cannot be restored, nor in the place of a file', async t => {
+  const cluster = await start(t, 3);
+  const { inode } = await sealedFile(cluster, 'f');
+  await sealedFile(cluster, 'taken');
+
+  await throwsCode(t, ask(cluster, 'restoreTrash', { inode, to: at('x/f'), parents: true }), 'NOT_FOUND');
+  await throwsCode(t, cluster.ask('lookup', { where: at('x'), follow: true }), 'NOT_FOUND');
+  await cluster.ask('unlink', { once: cluster.once(), where: at('f') });
+  await throwsCode(t, ask(cluster, 'restoreTrash', { inode, to: at('taken/f'), parents: true }), 'NOT_DIRECTORY');
+  await throwsCode(t, ask(cluster, 'restoreTrash', { inode, to: at('taken'), parents: true }), 'EXISTS');
+});
+
 test('what is purged from the trash is collected at once, and its chunks after the grace', async t => {
   const cluster = await start(t, 3, { gcGrace: 5_000 });
   const { inode, handle, chain } = await sealedFile(cluster, 'f');

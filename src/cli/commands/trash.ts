@@ -9,7 +9,7 @@ import { about, askMaster, optionsOf, placeOf, print, printJson, type SessionOpt
 import { howMany, showBytes, showTime, table } from './table.js';
 
 type Item = Reply<'listTrash'>['items'][number];
-type TrashOptions = SessionOptions & { to?: string; all?: boolean };
+type TrashOptions = SessionOptions & { to?: string; all?: boolean; parents?: boolean; recursive?: boolean };
 
 export function addTrashCommand(program: Command): void {
   program
@@ -18,17 +18,20 @@ export function addTrashCommand(program: Command): void {
     .addArgument(new Argument('<ACTION>', 'what to do').choices(['ls', 'restore', 'purge']))
     .argument('[FILE...]', 'the path that a file had, or its inode as gfs trash ls shows it')
     .option('--to <PATH>', 'restore: under this name instead of the old one')
+    .option('-p, --parents', 'restore: make directories that are missing on the way')
+    .option('-r, --recursive', 'restore: FILE was a directory; all its files of the trash, with their directories')
     .option('--all', 'purge: everything in the trash')
     .addHelpText(
       'after',
       `
 Of several files that had the same path, the one deleted last is meant; the others are named by their inodes. How long files stay
-is set at the master with --trash (a day). What is purged cannot be had back; its space is free once --gc-grace has passed.
+is set at the master with --trash (a day). Directories do not go to the trash: made again, they belong to the owner of the file. What is purged cannot be had back; its space is free once --gc-grace has passed.
 
 Examples:
   gfs trash ls
   gfs trash restore /logs/today
   gfs trash restore 1742 --to /logs/yesterday
+  gfs trash restore -r /logs          what rm -r /logs deleted
   gfs trash purge --all`,
     )
     .action((action, files, _, command) => trash(action, files, optionsOf(command)));
@@ -36,6 +39,9 @@ Examples:
 
 async function trash(action: 'ls' | 'restore' | 'purge', files: string[], options: TrashOptions): Promise<void> {
   if (options.to !== undefined && action !== 'restore') throw usageError('--to: belongs to restore');
+  if (options.parents && action !== 'restore') throw usageError('--parents: belongs to restore');
+  if (options.recursive && action !== 'restore') throw usageError('--recursive: belongs to restore');
+  if (options.recursive && options.to !== undefined) throw usageError('--to: takes one file, not a directory');
   if (options.all && action !== 'purge') throw usageError('--all: belongs to purge');
   if (action === 'ls') return list(files, options);
   if (action === 'restore') return restore(files, options);
@@ -62,10 +68,12 @@ async function restore(files: readonly string[], options: TrashOptions): Promise
   const to = options.to === undefined ? undefined : placeOf(options.to);
   const items = await readTrash(options);
   const restored: Array<Record<string, unknown>> = [];
-  for (const file of files) {
-    const item = newest(items, file);
+  const parents = options.parents === true || options.recursive === true;
+  const chosen = files.flatMap(file => (options.recursive ? below(items, file) : [newest(items, file)]));
+  for (const item of chosen) {
     const path = to ? `/${to.path}` : `/${item.path}`;
-    await about(path, () => askMaster(options, 'restoreTrash', { inode: item.inode, to: to ?? placeOf(path) }));
+    const request = { inode: item.inode, to: to ?? placeOf(path), parents };
+    await about(path, () => askMaster(options, 'restoreTrash', request));
     restored.push({ inode: item.inode, path });
     if (!options.json) print(`restored ${path}`);
   }
@@ -102,6 +110,16 @@ function matches(items: readonly Item[], file: string): Item[] {
     ? items.filter(({ inode }) => inode === Number(file))
     : items.filter(({ path }) => path === placeOf(file).path);
   return found.sort((a, b) => b.deletedMs - a.deletedMs || b.inode - a.inode);
+}
+
+/** Of each path below a directory that was removed, the file deleted last. */
+function below(items: readonly Item[], directory: string): Item[] {
+  const { path } = placeOf(directory);
+  const isBelow = (item: Item): boolean => path === '' || item.path.startsWith(`${path}/`);
+  const paths = [...new Set(items.filter(isBelow).map(item => item.path))].sort();
+  if (paths.length === 0)
+    throw new GfsError('NOT_FOUND', `${directory}: nothing below it is in the trash; gfs trash ls shows what is`);
+  return paths.map(name => newest(items, `/${name}`));
 }
 
 function newest(items: readonly Item[], file: string): Item {
