@@ -32,12 +32,14 @@ export interface HealingFacts {
   goal: number;
   /** What is on it does not count, but can be copied from. */
   isDraining: (server: ServerId) => boolean;
+  /** Whether so many bytes more go there. */
+  hasRoom: (server: ServerId, bytes: number) => boolean;
   /** Of the surplus ones, which to give up. */
   leastWanted: (servers: readonly ServerId[]) => ServerId;
 }
 
 export function nextStep(facts: HealingFacts): HealingStep {
-  const { chunk, replicas, downForMs, rereplicateAfterMs, goal, isDraining } = facts;
+  const { chunk, replicas, downForMs, rereplicateAfterMs, goal, isDraining, hasRoom } = facts;
   if (chunk.garbageDueMs !== undefined) return { kind: 'none' };
   if (chunk.state === 'open') return openStep(facts);
   if (chunk.lengthBytes === 0) return { kind: 'none' };
@@ -59,11 +61,13 @@ export function nextStep(facts: HealingFacts): HealingStep {
     if (kept.length === goal) return { kind: 'none' };
     return { kind: 'delete', server: facts.leastWanted(kept.map(({ server }) => server)), why: 'surplus' };
   }
-  // A tail travels sooner than a chunk, and a server that comes back should soon be whole again.
   const mendable = corrupt.filter(({ lengthBytes }) => lengthBytes === chunk.lengthBytes).map(({ server }) => server);
   const canBeFixed = behind[0] !== undefined && behind[0].lengthBytes >= chunk.lengthBytes;
   if (current.length === 0 && mendable.length > 0 && !canBeFixed) return { kind: 'mend', servers: mendable };
-  const repairable = current.length === 0 ? behind[0] : behind.find(({ server }) => !isDraining(server));
+  // A tail travels sooner than a chunk, and a server that comes back should soon be whole again; where it finds no room the chunk goes elsewhere.
+  const isWorthwhile = ({ server, lengthBytes }: Replica): boolean =>
+    !isDraining(server) && (lengthBytes >= chunk.lengthBytes || hasRoom(server, chunk.lengthBytes - lengthBytes));
+  const repairable = current.length === 0 ? behind[0] : behind.find(isWorthwhile);
   if (repairable) return { kind: 'repair', server: repairable.server };
   if (current.length === 0) return { kind: 'none' };
 

@@ -181,6 +181,7 @@ export class Healing {
       // Copies that only serve reads are never waited for.
       goal: Math.max(chunk.goal, Math.min(chunk.goal + this.hot.extraOf(chunk.handle), upCount)),
       isDraining: server => servers.get(server)?.draining === true,
+      hasRoom: (server, bytes) => (servers.get(server)?.space.freeBytes ?? 0) >= bytes,
       leastWanted: holders => this.leastWanted(chunk.handle, holders),
     });
     return step.kind === 'mend' && this.mending.isTried(chunk) ? { kind: 'none' } : step;

@@ -87,6 +87,24 @@ test('a server that is back recovers until its replicas are current, gets no new
   t.is((await cluster.ask('report', {})).healing?.copiedBytes, LENGTH - 20);
 });
 
+test('a replica that is behind on a full server does not hold up its chunk: another server gets a copy', async t => {
+  const cluster = await FakeCluster.start(t, { servers: 4 });
+  const { handle, chain } = await sealed(cluster, 'f');
+  const full = chain[1]!;
+  full.chunks.set(handle, { version: 1, lengthBytes: 20, state: 'open', suspect: false });
+  full.epoch = 2;
+  full.freeBytes = LENGTH - 20 - 1;
+
+  await cluster.register(full);
+  await cluster.clock.advance(5_000);
+
+  t.is(full.countOf('copyChunk'), 0);
+  t.deepEqual(
+    holders(cluster, handle),
+    cluster.servers.filter(server => server !== full),
+  );
+});
+
 test('where appends would be refused otherwise, a recovering server takes new chunks', async t => {
   const cluster = await FakeCluster.start(t);
   const { handle, chain } = await sealed(cluster, 'f');

@@ -169,6 +169,7 @@ function plan(replicas: Replica[], down: Partial<Record<ServerId, number>> = {},
     upCount: 4,
     goal: 3,
     isDraining: () => false,
+    hasRoom: () => true,
     leastWanted: servers => servers[servers.length - 1]!,
   };
   return nextStep(facts);
