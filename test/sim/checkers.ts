@@ -3,10 +3,16 @@ import { BytesNeverDiffer, SizeNeverShrinks, StreamsAreWhole } from './checkers/
 import { LeasesEnd } from './checkers/leases.js';
 import { LocksExclude, OneCreator } from './checkers/names.js';
 import { CutsAreExact, OnceAndInOrder } from './checkers/once.js';
-import { DeadlinesHold, OnePrimary, WorkGoesOn } from './checkers/servers.js';
+import { CopyLimitsHold, DeadlinesHold, OnePrimary, WorkGoesOn } from './checkers/servers.js';
 import type { Checker } from './history.js';
 
-export function allCheckers({ recoveryMs }: { recoveryMs: number }): Checker[] {
+export function allCheckers({
+  recoveryMs,
+  copyLimits,
+}: {
+  recoveryMs: number;
+  copyLimits: { copiesMax: number; copiesPerServer: number };
+}): Checker[] {
   return [
     new BytesNeverDiffer(),
     new SizeNeverShrinks(),
@@ -17,6 +23,7 @@ export function allCheckers({ recoveryMs }: { recoveryMs: number }): Checker[] {
     new LeasesEnd(),
     new DeadlinesHold(),
     new WorkGoesOn(recoveryMs),
+    new CopyLimitsHold(copyLimits),
     new OneCreator(),
     new LocksExclude(),
   ];

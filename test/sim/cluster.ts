@@ -28,6 +28,8 @@ export interface ClusterOptions {
   appendTryMs: number;
   /** Degraded chunks are left alone for so long. */
   rereplicateAfterMs?: number;
+  /** Copies at once, in all and at each server; the master's own when absent. */
+  copyLimits?: { copiesMax: number; copiesPerServer: number };
 }
 
 export const MASTER_ADDRESS = 'master:9400';
@@ -185,6 +187,13 @@ export class Cluster {
     return machine;
   }
 
+  /** A machine for what operators do, not part of the faults; `run` ends it. */
+  addOperator(name: string, run: (platform: Platform) => Promise<void>): void {
+    this.machine(name, async (platform, fail) => {
+      await run(platform).catch(fail);
+    }).start();
+  }
+
   private machine(name: string, program: Program): Machine {
     const { logLevel, driftMax, diskCapacityBytes } = this.options;
     const node = new SimNode(this.simulator, this.network, name, { logLevel, driftMax, diskCapacityBytes });
@@ -201,10 +210,11 @@ export class Cluster {
       const replicas = Math.min(3, servers);
       await formatMaster(platform, { data: MASTER_DATA, chunkSize: chunkSizeBytes, replicas, minReplicas: 2 });
     }
-    const { rereplicateAfterMs: rereplicateAfter = MASTER_TIMES.rereplicateAfter } = this.options;
+    const { rereplicateAfterMs: rereplicateAfter = MASTER_TIMES.rereplicateAfter, copyLimits } = this.options;
     const settings = {
       ...settingValues(MASTER_SETTINGS),
       ...MASTER_TIMES,
+      ...copyLimits,
       rereplicateAfter,
       cacheEntries: MASTER_CACHE_ENTRIES,
       listen: MASTER_ADDRESS,

@@ -22,6 +22,8 @@ export const FAULT_KINDS = [
   'bit flip',
   'clock jump',
   'clock drift',
+  'pause',
+  'pause of the master',
 ] as const;
 export type FaultKind = (typeof FAULT_KINDS)[number];
 
@@ -44,7 +46,7 @@ const HABITS: Record<FaultKind, { share: number; durationMs: readonly [number, n
   'kill master': { share: 6, durationMs: [20, 1_000] },
   'kill master in a seal': { share: 8, durationMs: [20, 800] },
   'power loss of a chunkserver': { share: 10, durationMs: [5, 3_000] },
-  'power loss of a chunkserver while the others are cut off': { share: 5, durationMs: [500, 5_000] },
+  'power loss of a chunkserver while the others are cut off': { share: 9, durationMs: [500, 5_000] },
   'power loss of the master': { share: 3, durationMs: [50, 1_500] },
   'power loss of all': { share: 1, durationMs: [50, 1_500] },
   'slow disk': { share: 4, durationMs: [200, 3_000] },
@@ -55,6 +57,9 @@ const HABITS: Record<FaultKind, { share: number; durationMs: readonly [number, n
   'bit flip': { share: 4, durationMs: [0, 0] },
   'clock jump': { share: 2, durationMs: [0, 0] },
   'clock drift': { share: 2, durationMs: [500, 5_000] },
+  pause: { share: 8, durationMs: [100, 10_000] },
+  // Leases run out while their primaries and clients are well.
+  'pause of the master': { share: 5, durationMs: [1_000, 10_000] },
 };
 
 export interface FaultPlanOptions {

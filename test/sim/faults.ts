@@ -12,6 +12,8 @@ export interface FaultsOptions {
   /** Any chunkserver may lose what it has not synced; otherwise only one of them, always the same. */
   isDurable: boolean;
   onFault: (fault: FaultKind, node: string) => void;
+  /** A process that stood still since then goes on now. */
+  onGoOn: (node: string, sinceMs: number) => void;
 }
 
 export class Faults {
@@ -20,6 +22,8 @@ export class Faults {
   private ambushDownMs: number | undefined;
   /** Machines whose processes must be started anew because a disk or store failed under them. */
   private readonly wounded = new Set<Machine>();
+  /** Virtual time since when processes stand still. */
+  private readonly stoppedSinceMs = new Map<Machine, number>();
 
   constructor(
     private readonly cluster: Cluster,
@@ -56,6 +60,7 @@ export class Faults {
     network.heal();
     network.options = { ...NETWORK_DEFAULTS };
     for (const machine of machines) {
+      this.goOn(machine);
       machine.node.disk.clearFaults();
       machine.node.kv.faults = { batchErrorRate: 0, openErrorRate: 0, slowFactor: 1 };
       machine.node.clock.setRate(1);
@@ -187,7 +192,27 @@ export class Faults {
         any.node.clock.setRate(random.between(0.9, 1.1));
         this.after(durationMs, () => any.node.clock.setRate(1));
         return this.count(kind, any);
+      case 'pause':
+        return this.pauseFor(any, durationMs);
+      case 'pause of the master':
+        return this.pauseFor(master, durationMs);
     }
+  }
+
+  private pauseFor(machine: Machine, durationMs: number): string | undefined {
+    if (!machine.node.stop()) return undefined;
+    this.stoppedSinceMs.set(machine, this.cluster.simulator.nowMs);
+    this.after(durationMs, () => this.goOn(machine));
+    return machine.name;
+  }
+
+  private goOn(machine: Machine): void {
+    const sinceMs = this.stoppedSinceMs.get(machine);
+    if (sinceMs === undefined) return;
+    this.stoppedSinceMs.delete(machine);
+    // Told first: what happens next is judged with it.
+    if (machine.node.isStopped) this.options.onGoOn(machine.name, sinceMs);
+    machine.node.goOn();
   }
 
   private killFor(machine: Machine, downMs: number): string | undefined {

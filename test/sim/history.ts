@@ -65,6 +65,12 @@ export type HistoryEvent =
   | { kind: 'file'; file: number; style: FileStyle; atMs: number }
   /** A server was disturbed, or the network was; until `healed`, anything may fail. */
   | { kind: 'fault'; fault: string; node: string; atMs: number }
+  /** A process that stood still since then goes on now. */
+  | { kind: 'wentOn'; node: string; sinceMs: number; atMs: number }
+  /** A copy of a chunk was ordered: how many the master waits for now, in all and with one of the two servers. */
+  | { kind: 'copying'; handle: number; server: string; atServer: number; inAll: number; atMs: number }
+  /** A file lost its last name by a deletion that was acknowledged. */
+  | { kind: 'unlinked'; file: number; atMs: number }
   | { kind: 'healed'; atMs: number }
   /** All that was asked has settled; nothing follows but the final reads. */
   | { kind: 'quiet'; atMs: number };
@@ -181,6 +187,12 @@ export function showEvent(event: HistoryEvent): string {
       return `inode ${event.file} takes ${event.style.kind}`;
     case 'fault':
       return `FAULT ${event.fault} ${event.node}`;
+    case 'wentOn':
+      return `${event.node} stood still for ${(event.atMs - event.sinceMs).toFixed(0)} ms`;
+    case 'copying':
+      return `chunk ${event.handle} is copied: ${event.atServer} copies with ${event.server}, ${event.inAll} in all`;
+    case 'unlinked':
+      return `inode ${event.file} has no name any more`;
     case 'healed':
       return 'HEALED';
     case 'quiet':

@@ -10,11 +10,16 @@ const QUICK: ReadonlyMap<string, number> = new Map([
   ['ack-early', 11],
   ['seal-shortest', 1],
   ['forget-writers', 3],
+  ['ignore-expiry', 40],
   ['trust-suspect', 1],
   ['reply-early', 4],
   ['no-tombstone', 44],
   ['old-epoch', 15],
   ['no-resolve', 3],
+  ['no-copies', 1],
+  ['keep-open', 2],
+  ['no-copy-limits', 1],
+  ['hasty-trash', 2],
   ['serve-stale', 3],
 ]);
 

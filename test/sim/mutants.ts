@@ -7,7 +7,10 @@ import { Orders } from '../../src/chunkserver/orders.js';
 import { AppendQueue, type Piece } from '../../src/client/append-queue.js';
 import { InodeState } from '../../src/client/inode-state.js';
 import { assert } from '../../src/lib/assert.js';
+import { CopyLimits } from '../../src/master/copy-limits.js';
 import { FileViews } from '../../src/master/file-views.js';
+import { Garbage } from '../../src/master/garbage.js';
+import { Healing } from '../../src/master/healing.js';
 import { type FenceAnswer, lengthToSeal } from '../../src/master/seal-decision.js';
 import { Sealing } from '../../src/master/sealing.js';
 import { Store } from '../../src/master/store.js';
@@ -197,6 +200,34 @@ export const MUTANTS: readonly Mutant[] = [
             return piece;
           },
       ),
+  },
+  {
+    name: 'no-copies',
+    breaks: '§4.3: a chunk with too few good replicas gets new ones',
+    apply: () => replace(Healing, 'startCopy', () => () => undefined),
+  },
+  {
+    name: 'keep-open',
+    breaks: 'an open chunk whose member is gone is sealed, so that it can be healed',
+    apply: () =>
+      replace(
+        Healing,
+        'start',
+        start =>
+          function (this: unknown, chunk, step) {
+            return step.kind === 'seal' ? undefined : start.call(this, chunk, step);
+          },
+      ),
+  },
+  {
+    name: 'no-copy-limits',
+    breaks: '§4.3: copies at once are limited, in all and at each server',
+    apply: () => replace(CopyLimits, 'enter', () => () => () => undefined),
+  },
+  {
+    name: 'hasty-trash',
+    breaks: '§4.4: deleted files stay in the trash for their time',
+    apply: () => replace(Garbage, 'isSpaceShort', () => () => true),
   },
   {
     name: 'serve-stale',

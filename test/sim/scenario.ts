@@ -4,18 +4,22 @@ import { AssertionError } from '../../src/lib/assert.js';
 import { checkInvariants } from '../../src/master/check.js';
 import type { GfsError } from '../../src/protocol/errors.js';
 import { Actor } from './actor.js';
+import { findUnclean } from './checked.js';
 import { allCheckers } from './checkers.js';
-import { Cluster, LEASE_MS, OPERATION_MS } from './cluster.js';
+import { Cluster, LEASE_MS, MASTER_ADDRESS, OPERATION_MS } from './cluster.js';
+import { watchCopies } from './copy-watch.js';
 import { planFaults } from './fault-plan.js';
 import { Faults } from './faults.js';
 import { findUnhealed } from './healed.js';
 import { type Checker, History, type HistoryEvent, type Violation } from './history.js';
 import { type ObservedCall, observe, readToken, replyOf, requestOf } from './observer.js';
+import { Operator, restoreFile } from './operator.js';
 import type { SimRandom } from './platform/sim-random.js';
 import { Simulator } from './platform/simulator.js';
 import { findUnlikeReplicas } from './replicas.js';
 import { showAnswer, showCall, WriterNames } from './show-call.js';
 import { chooseWorkloads } from './workloads/choose.js';
+import { at } from './workloads/workload.js';
 
 export interface ScenarioOptions {
   /** Indices of planned faults to leave out. */
@@ -45,17 +49,21 @@ const TIMES = {
   /** Faults come for between these. */
   faultsMs: [3_000, 8_000],
   /** After the last fault appends succeed again within this. */
-  recoveryMs: 8_000,
+  recoveryMs: 6_000,
   /** Work goes on for so long after that. */
   calmMs: 1_500,
   /** The last reads succeed within this. */
   finalMs: 40_000,
   /** Then every chunk has its copies, and what nobody needs is gone, within this: the grace of garbage and a round of scrubbing are in it. */
   healedMs: 120_000,
+  /** After that the master's own check finds nothing more within this. */
+  cleanMs: 30_000,
 } as const;
 const HEALED_EVERY_MS = 2_000;
 /** Once the faults are over there is less to learn: workloads take longer pauses. */
 const CALM_PACE = 5;
+/** Seeds in which an operator drains servers and asks for other numbers of copies. */
+const OPERATOR_CHANCE = 0.4;
 const CHUNK_SIZES = [4, 8, 16, 64].map(kib => kib * 1024);
 
 export async function runScenario(seed: number, options: ScenarioOptions = {}): Promise<ScenarioResult> {
@@ -72,6 +80,9 @@ class Scenario {
   private readonly hosts = new WeakMap<object, string>();
   private readonly writers = new WriterNames();
   private readonly files = new Map<number, HistoryEvent & { kind: 'file' }>();
+  /** Files that were deleted, and of those the names they got out of the trash. */
+  private readonly unlinked = new Set<number>();
+  private readonly restored = new Map<number, string>();
   private readonly workloads: ReturnType<typeof chooseWorkloads>;
   /** Runs of workloads on processes that live. */
   private readonly lives = new Map<string, number>();
@@ -84,9 +95,12 @@ class Scenario {
     this.simulator = new Simulator({ seed, traceLinesMax: 20_000, ...(onTrace ? { onTrace } : {}) });
     this.random = this.simulator.random('scenario');
     const { random } = this;
+    // A stream of its own, as for all that came later: what was drawn before stays as it was.
+    const limits = this.simulator.random('copy limits');
+    const copyLimits = { copiesMax: 1 + limits.int(6), copiesPerServer: 1 + limits.int(3) };
     this.history = new History(
       () => this.simulator.nowMs,
-      [this.collector(), ...allCheckers({ recoveryMs: TIMES.recoveryMs })],
+      [this.collector(), ...allCheckers({ recoveryMs: TIMES.recoveryMs, copyLimits })],
       line => this.simulator.trace(line()),
     );
     this.cluster = new Cluster(
@@ -99,6 +113,7 @@ class Scenario {
         driftMax: [0, 0.001, 0.02][random.int(3)]!,
         diskCapacityBytes: 256 * 1024 * 1024,
         appendTryMs: [250, 500, 1_200][random.int(3)]!,
+        copyLimits,
       },
       {
         onBoot: (platform, host) => this.hosts.set(platform, host),
@@ -116,6 +131,7 @@ class Scenario {
       skip: options.skipFaults ?? new Set(),
       isDurable,
       onFault: (fault, node) => this.history.tell({ kind: 'fault', fault, node, atMs: this.simulator.nowMs }),
+      onGoOn: (node, sinceMs) => this.history.tell({ kind: 'wentOn', node, sinceMs, atMs: this.simulator.nowMs }),
     });
     this.workloads = chooseWorkloads(random, this.cluster.clients.length, { isDurable });
   }
@@ -129,6 +145,13 @@ class Scenario {
       { onCall: call => this.onCall(call), onAnswer: (call, answer) => this.onAnswer(call, answer) },
       platform => this.hosts.get(platform as object) ?? '?',
     );
+    watchCopies({
+      onCopy: ({ handle, servers, inAll }) => {
+        const fullest = servers.reduce((a, b) => (b.count > a.count ? b : a));
+        const { server, count: atServer } = fullest;
+        this.history.tell({ kind: 'copying', handle, server, atServer, inAll, atMs: this.simulator.nowMs });
+      },
+    });
     const onRejection = (error: unknown): void => this.bug(error);
     process.on('unhandledRejection', onRejection);
     try {
@@ -161,6 +184,7 @@ class Scenario {
         'The cluster starts.',
         `${cluster.machines.filter(machine => !machine.isReady).map(({ name }) => name)} did not.`,
       );
+    if (this.simulator.random('has operator').chance(OPERATOR_CHANCE)) this.startOperator();
     faults.schedule();
     if (!(await this.pass(this.faultsMs))) return;
     faults.heal();
@@ -181,8 +205,43 @@ class Scenario {
     await this.judge();
   }
 
+  private startOperator(): void {
+    const { cluster, simulator } = this;
+    this.lives.set('operator', 1);
+    cluster.addOperator('operator', async platform => {
+      const operator = new Operator(platform, {
+        master: MASTER_ADDRESS,
+        servers: cluster.servers.map(({ name }) => `${name}:9411`),
+        random: simulator.random('operator'),
+        isOver: () => this.isHealed,
+        trace: line => simulator.trace(line),
+      });
+      await operator.run();
+      this.lives.set('operator', 0);
+    });
+  }
+
+  /** What was deleted gets a name again out of the trash, where it has to be unless a disk ran full. */
+  private async restoreAll(): Promise<void> {
+    let isDone = this.unlinked.size === 0;
+    if (isDone || (this.simulator.faultCounts.get('full disk') ?? 0) > 0) return;
+    this.cluster.addOperator('restorer', async platform => {
+      for (const inode of [...this.unlinked].sort((a, b) => a - b)) {
+        const path = `restored-${inode}`;
+        const code = await restoreFile(platform, { master: MASTER_ADDRESS, inode, path });
+        if (code === undefined) this.restored.set(inode, path);
+        else this.fail('The trash holds what was deleted for its time.', `Inode ${inode} is not there: ${code}.`);
+      }
+      isDone = true;
+    });
+    await this.until(() => isDone, TIMES.finalMs);
+    if (!isDone && this.history.violations.length === 0)
+      this.fail('The trash holds what was deleted for its time.', 'It does not answer.');
+  }
+
   /** Everything is read back by clients that have seen nothing, and the master's rows are checked. */
   private async judge(): Promise<void> {
+    await this.restoreAll();
     for (const name of ['last1', 'last2']) {
       let isDone = false;
       this.onReader = (actor: Actor) => {
@@ -210,26 +269,27 @@ class Scenario {
     );
     await this.until(() => isChecked, TIMES.finalMs);
     for (const server of this.cluster.serverProcesses.values()) server.checkInvariants();
-    const unhealed = await this.awaitHealed();
+    const unhealed = await this.awaitNothing(() => findUnhealed(this.cluster), TIMES.healedMs);
     if (unhealed !== undefined)
       this.fail('After faults end every sealed chunk comes back to its goal, and no orphan remains.', unhealed);
+    const unclean = await this.awaitNothing(() => findUnclean(this.cluster), TIMES.cleanMs);
+    if (unclean !== undefined) this.fail("The master's own check finds nothing when all is well.", unclean);
     const unlike = findUnlikeReplicas(this.cluster, this.faults.flipped);
     if (unlike !== undefined) this.fail('I1: all replicas of a sealed chunk hold the same bytes.', unlike);
   }
 
-  /** What is still not healed when the time for it is over. */
-  private async awaitHealed(): Promise<string | undefined> {
+  /** Looks again and again until nothing is wrong: what still is when the time for it is over. */
+  private async awaitNothing(look: () => Promise<string | undefined>, maxMs: number): Promise<string | undefined> {
     for (let waitedMs = 0; ; waitedMs += HEALED_EVERY_MS) {
-      let found: { unhealed: string | undefined } | undefined;
-      findUnhealed(this.cluster).then(
-        unhealed => {
-          found = { unhealed };
+      let found: { wrong: string | undefined } | undefined;
+      look().then(
+        wrong => {
+          found = { wrong };
         },
         error => this.bug(error),
       );
-      if (!(await this.until(() => found !== undefined, TIMES.finalMs)) || found?.unhealed === undefined)
-        return undefined;
-      if (waitedMs >= TIMES.healedMs) return found.unhealed;
+      if (!(await this.until(() => found !== undefined, TIMES.finalMs)) || found?.wrong === undefined) return undefined;
+      if (waitedMs >= maxMs) return found.wrong;
       if (!(await this.pass(HEALED_EVERY_MS))) return undefined;
     }
   }
@@ -244,9 +304,13 @@ class Scenario {
           const { sizeBytes } = await actor.size(file);
           await actor.read(file, 0, sizeBytes + 1, { final: true, watchCuts: style.kind === 'cut' });
           await file.close();
+          const path = this.restored.get(inode);
+          if (path !== undefined && (await actor.client.lookup(at(path))).inode !== inode)
+            actor.history.violate('A file that is restored has its name again.', `${path} is not inode ${inode}.`);
         });
         // Deleted for good, as its workload wanted.
-        if (!error || error.code === 'STALE' || error.code === 'NOT_FOUND') break;
+        const isGone = error?.code === 'STALE' || error?.code === 'NOT_FOUND';
+        if (!error || (isGone && !this.restored.has(inode))) break;
         if (this.history.violations.length > 0) return;
         if (attempt === 5)
           return this.fail(
@@ -302,6 +366,7 @@ class Scenario {
       promise: '',
       on: event => {
         if (event.kind === 'file') this.files.set(event.file, event);
+        if (event.kind === 'unlinked') this.unlinked.add(event.file);
         return undefined;
       },
     };

@@ -22,7 +22,7 @@ export class LocksExclude implements Checker {
   private lastFaultMs = -1;
 
   on(event: HistoryEvent): string | undefined {
-    if (event.kind === 'fault') this.lastFaultMs = event.atMs;
+    if (event.kind === 'fault' || event.kind === 'wentOn') this.lastFaultMs = event.atMs;
     if (event.kind === 'began' && event.operation.asked.kind === 'unlock')
       this.holders.delete(event.operation.asked.file);
     if (event.kind !== 'ended' || event.operation.asked.kind !== 'lock') return undefined;

@@ -15,14 +15,39 @@ export class OnePrimary implements Checker {
   }
 }
 
+/** While its process stands still nobody can answer a client; it then has as much more time. */
 export class DeadlinesHold implements Checker {
   readonly promise = 'No operation outlives its deadline.';
+  private readonly stops = new Map<string, Array<{ fromMs: number; toMs: number }>>();
 
   on(event: HistoryEvent): string | undefined {
+    if (event.kind === 'wentOn') {
+      const stops = this.stops.get(event.node) ?? [];
+      this.stops.set(event.node, [...stops, { fromMs: event.sinceMs, toMs: event.atMs }]);
+    }
     if (event.kind !== 'ended' && event.kind !== 'failed') return undefined;
     const { operation } = event;
-    if (event.atMs <= operation.deadlineMs) return undefined;
-    return `#${operation.id} (${operation.asked.kind} of ${operation.client}) ended ${event.atMs - operation.deadlineMs} ms late.`;
+    let deadlineMs = operation.deadlineMs;
+    for (const { fromMs, toMs } of this.stops.get(operation.client) ?? [])
+      deadlineMs += Math.max(0, toMs - Math.max(fromMs, operation.beganMs));
+    if (event.atMs <= deadlineMs) return undefined;
+    return `#${operation.id} (${operation.asked.kind} of ${operation.client}) ended ${event.atMs - deadlineMs} ms late.`;
+  }
+}
+
+/** Of one master: copies that it waits for. */
+export class CopyLimitsHold implements Checker {
+  readonly promise = 'Copies stay within their limits, in all and at each server.';
+
+  constructor(private readonly limits: { copiesMax: number; copiesPerServer: number }) {}
+
+  on(event: HistoryEvent): string | undefined {
+    if (event.kind !== 'copying') return undefined;
+    const { copiesMax, copiesPerServer } = this.limits;
+    if (event.inAll > copiesMax) return `${event.inAll} at once, allowed are ${copiesMax}.`;
+    if (event.atServer > copiesPerServer)
+      return `${event.atServer} at once with ${event.server}, allowed are ${copiesPerServer}.`;
+    return undefined;
   }
 }
 
@@ -47,11 +72,12 @@ export class WorkGoesOn implements Checker {
     if (operation.asked.kind !== 'append') return undefined;
     if (event.kind === 'began') this.asked++;
     if (event.kind === 'ended') this.acknowledged++;
-    if (
-      event.kind === 'failed' &&
-      operation.beganMs > this.healedMs + this.recoveryMs &&
-      event.code !== 'OFFSET_MISMATCH'
-    )
+    if (event.kind === 'failed' && event.code === 'OFFSET_MISMATCH') return undefined;
+    // An append that took longer tried again and again, which is no better than one that failed.
+    const tookMs = event.kind === 'began' ? 0 : event.atMs - Math.max(operation.beganMs, this.healedMs);
+    if (tookMs > this.recoveryMs)
+      return `#${operation.id} of ${operation.client} ${event.kind} ${tookMs} ms after it was asked and all was well.`;
+    if (event.kind === 'failed' && operation.beganMs > this.healedMs + this.recoveryMs)
       return `#${operation.id} of ${operation.client} began ${operation.beganMs - this.healedMs} ms after it and failed with ${event.code}.`;
     return undefined;
   }

@@ -201,7 +201,7 @@ export class SimConnection implements Connection {
   }
 
   get isPaused(): boolean {
-    return this.#isPaused && this.#state === 'open';
+    return this.process.isStopped || (this.#isPaused && this.#state === 'open');
   }
 
   get isClosed(): boolean {

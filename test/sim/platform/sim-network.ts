@@ -120,6 +120,12 @@ export class SimNetwork implements Way {
     }
   }
 
+  /** What came for a process that was stopped is read now. */
+  onGoOn(process: SimProcess): void {
+    for (const connection of this.#connections)
+      for (const own of [connection, connection.outgoing.target]) if (own.process === process) own.incoming.pump();
+  }
+
   onProcessEnd(process: SimProcess, end: ProcessEnd): void {
     for (const [address, bound] of this.#listeners) if (bound.process === process) this.#listeners.delete(address);
     if (end === 'powerLost') this.#poweredHosts.delete(process.host);

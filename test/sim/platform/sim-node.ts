@@ -67,6 +67,10 @@ export class SimNode {
     return this.#process !== undefined;
   }
 
+  get isStopped(): boolean {
+    return this.#process?.isStopped ?? false;
+  }
+
   /** How many processes this machine has started. */
   get incarnation(): number {
     return this.#incarnation;
@@ -95,6 +99,23 @@ export class SimNode {
     if (this.#process === undefined) return;
     this.#simulator.fault('kill', this.#process.name);
     this.#end('killed');
+  }
+
+  /** SIGSTOP and SIGCONT: false when there is no process, or it stands already as it should. */
+  stop(): boolean {
+    if (this.#process === undefined || this.#process.isStopped) return false;
+    this.#simulator.fault('pause', this.#process.name);
+    this.#process.stop();
+    return true;
+  }
+
+  goOn(): boolean {
+    const process = this.#process;
+    if (!process?.isStopped) return false;
+    this.#simulator.trace(`${process.name} goes on`);
+    process.goOn();
+    this.#network.onGoOn(process);
+    return true;
   }
 
   /** The machine loses power, with a process on it or without: what was not synced is gone, peers are told nothing. */

@@ -12,6 +12,9 @@ export class SimProcess {
   readonly incarnation: number;
   readonly #endHooks: Array<(end: ProcessEnd) => void> = [];
   #isAlive = true;
+  #isStopped = false;
+  /** What came due while it was stopped, in order. */
+  #held: Array<{ event: SimEvent; run: () => void }> = [];
 
   constructor(simulator: Simulator, host: string, incarnation: number) {
     this.simulator = simulator;
@@ -27,11 +30,34 @@ export class SimProcess {
     return this.#isAlive;
   }
 
+  /** It stands still, as after SIGSTOP: nothing of it runs; what it began and is sent waits. Its clock goes on. */
+  get isStopped(): boolean {
+    return this.#isStopped;
+  }
+
   /** Runs `run` after `delayMs` unless the process has ended by then. */
   schedule(delayMs: number, run: () => void): SimEvent {
-    return this.simulator.schedule(delayMs, () => {
-      if (this.#isAlive) run();
+    const event = this.simulator.schedule(delayMs, () => {
+      if (!this.#isAlive) return;
+      if (this.#isStopped) this.#held.push({ event, run });
+      else run();
     });
+    return event;
+  }
+
+  /** For SimNode. */
+  stop(): void {
+    this.#isStopped = true;
+  }
+
+  /** For SimNode. What came due meanwhile runs now, each in a turn of its own, unless it was cancelled. */
+  goOn(): void {
+    this.#isStopped = false;
+    for (const { event, run } of this.#held.splice(0)) {
+      this.schedule(0, () => {
+        if (event.run !== undefined) run();
+      });
+    }
   }
 
   /** Does `work` after `delayMs` and settles as it does; never does either when the process ends before. */
@@ -55,6 +81,7 @@ export class SimProcess {
   /** For SimNode. */
   end(end: ProcessEnd): void {
     this.#isAlive = false;
+    this.#isStopped = false;
     for (const hook of this.#endHooks) hook(end);
   }
 }

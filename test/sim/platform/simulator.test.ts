@@ -290,6 +290,42 @@ test('the peer of a killed process hears of it; the peer of a machine without po
   t.deepEqual(ends, ['ECONNRESET', 'ECONNRESET']);
 });
 
+test('a stopped process does nothing, takes connections, and goes on in the order of what came due, its clock having gone on', async t => {
+  const { simulator, a, b } = cluster(4);
+  const heard: string[] = [];
+  const server = b.boot();
+  void server.transport.listen('b:1', connection => {
+    connection.onData = data => heard.push(data.toString());
+  });
+  await simulator.run(10);
+  const cancelled = server.clock.setTimer(300, () => heard.push('cancelled'));
+  server.clock.setTimer(200, () => {
+    heard.push('timer');
+    cancelled.cancel();
+  });
+  const fromMs = server.clock.monotonicMs();
+
+  t.true(b.stop());
+  t.false(b.stop());
+  const connection = await simulator.drive(a.boot().transport.connect('b:1', 500), 1_000);
+  connection.send([Buffer.from('hello')]);
+  await simulator.run(5_000);
+  t.deepEqual(heard, []);
+  t.true(b.isStopped);
+
+  t.true(b.goOn());
+  await simulator.run(1_000);
+  t.deepEqual([...heard].sort(), ['hello', 'timer']);
+  t.true(server.clock.monotonicMs() - fromMs > 5_000);
+  t.is(simulator.faultCounts.get('pause'), 1);
+
+  b.stop();
+  b.kill();
+  t.false(b.goOn());
+  b.boot();
+  t.false(b.isStopped);
+});
+
 test('clocks drift apart, wall clocks jump, and a timer is never early by its own clock', async t => {
   const { simulator, a, b } = cluster(7);
   const [clockA, clockB] = [a.boot().clock, b.boot().clock];

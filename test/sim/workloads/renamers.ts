@@ -26,10 +26,12 @@ export class Renamers implements Workload {
   private async move(actor: Actor, file: OpenFile, path: string): Promise<void> {
     const writer = actor.nextWriter();
     let sequence = 0;
-    const append = (): Promise<unknown> =>
-      actor.attempt(() =>
-        actor.appendRecord(file, { writer, sequence: ++sequence }, RECORD_BYTES_MIN + actor.random.int(500)),
-      );
+    let isEmpty = true;
+    const append = async (): Promise<void> => {
+      const record = { writer, sequence: ++sequence };
+      const lengthBytes = RECORD_BYTES_MIN + actor.random.int(500);
+      if (!(await actor.attempt(() => actor.appendRecord(file, record, lengthBytes)))) isEmpty = false;
+    };
     let name = `${path}-0`;
     for (let step = 1; step < 4 + actor.random.int(8) && !actor.isOver(); step++) {
       await append();
@@ -43,6 +45,8 @@ export class Renamers implements Workload {
       await actor.sleep(actor.random.between(10, 300));
     }
     if (await actor.attempt(() => actor.name(`unlink ${name}`, () => actor.client.unlink(at(name))))) return;
+    // An empty file is not kept.
+    if (!isEmpty) actor.history.tell({ kind: 'unlinked', file: file.inode, atMs: 0 });
     await actor.attempt(() => actor.read(file, 0, 50_000));
     await append();
     await actor.attempt(() => actor.read(file, 0, 50_000));

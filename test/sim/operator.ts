@@ -1,0 +1,104 @@
+// An operator at work: drains servers and takes it back, and asks for other numbers of copies, with the commands that `gfs drain` and `gfs setrep` send.
+// Once the faults are over everything that was drained is a server like the others again.
+import type { Platform } from '../../src/lib/platform.js';
+import { asGfsError } from '../../src/protocol/errors.js';
+import { type InodeId, ROOT_INODE } from '../../src/protocol/ids.js';
+import type { MasterKind, Reply, Request } from '../../src/protocol/messages.js';
+import { RpcPeers } from '../../src/rpc/peer.js';
+import type { SimRandom } from './platform/sim-random.js';
+
+const CALL_MS = 3_000;
+const PAUSE_MS = [100, 2_500] as const;
+/** '' is the root, of which new files inherit. */
+const PATHS = ['shared-1', 'shared-2', ''];
+/** With one copy a file is as safe as its one server, which these scenarios break. */
+const GOAL_MIN = 2;
+
+/** Names a file of the trash `path`; the code of the failure, if it failed. */
+export async function restoreFile(
+  platform: Platform,
+  { master, inode, path }: { master: string; inode: number; path: string },
+): Promise<string | undefined> {
+  const peers = new RpcPeers(platform, { role: 'admin', clusterId: () => '' });
+  try {
+    const to = { start: ROOT_INODE, path };
+    await peers.get(master).call('restoreTrash', { inode: inode as InodeId, to }, { timeoutMs: CALL_MS });
+    return undefined;
+  } catch (error) {
+    return asGfsError(error).code;
+  }
+}
+
+export interface OperatorOptions {
+  master: string;
+  /** Addresses. */
+  servers: readonly string[];
+  random: SimRandom;
+  /** The faults are over: bring the cluster to rest, and end. */
+  isOver: () => boolean;
+  trace: (line: string) => void;
+}
+
+export class Operator {
+  private readonly peers: RpcPeers;
+  private readonly drained = new Set<string>();
+
+  constructor(
+    private readonly platform: Platform,
+    private readonly options: OperatorOptions,
+  ) {
+    this.peers = new RpcPeers(platform, { role: 'admin', clusterId: () => '' });
+  }
+
+  /** Settles when the faults are over and nothing is drained any more. */
+  async run(): Promise<void> {
+    const { random, isOver } = this.options;
+    while (!isOver()) {
+      await this.pause(random.between(...PAUSE_MS));
+      if (random.chance(0.5)) await this.setReplication();
+      else await this.drainOrUndrain();
+    }
+    while (this.drained.size > 0) {
+      for (const server of [...this.drained]) await this.setDraining(server, false);
+      await this.pause(100);
+    }
+  }
+
+  private async setReplication(): Promise<void> {
+    const { random, servers } = this.options;
+    const path = PATHS[random.int(PATHS.length)]!;
+    const goal = GOAL_MIN + random.int(Math.min(4, servers.length) - GOAL_MIN + 1);
+    await this.ask('setReplication', { where: { start: ROOT_INODE, path }, goal }, `setrep ${path || '/'} ${goal}`);
+  }
+
+  private async drainOrUndrain(): Promise<void> {
+    const { random, servers } = this.options;
+    const server = servers[random.int(servers.length)]!;
+    await this.setDraining(server, !this.drained.has(server) && random.chance(0.7));
+  }
+
+  private async setDraining(server: string, draining: boolean): Promise<void> {
+    // Without an answer it may have been done.
+    if (draining) this.drained.add(server);
+    const answer = await this.ask('setDraining', { server, draining }, `${draining ? 'drain' : 'undrain'} ${server}`);
+    if (answer && !draining) this.drained.delete(server);
+  }
+
+  private async ask<K extends MasterKind>(kind: K, request: Request<K>, what: string): Promise<Reply<K> | undefined> {
+    const { master, trace } = this.options;
+    try {
+      const { body } = await this.peers.get(master).call(kind, request, { timeoutMs: CALL_MS });
+      trace(`operator: ${what}`);
+      return body;
+    } catch (error) {
+      trace(`operator: ${what} failed: ${asGfsError(error).code}`);
+      return undefined;
+    }
+  }
+
+  private pause(ms: number): Promise<void> {
+    return new Promise(resolve => {
+      this.platform.clock.setTimer(ms, () => resolve());
+    });
+  }
+}
