@@ -171,12 +171,14 @@ export class Healing {
   private plan(chunk: ChunkRecord): HealingStep {
     const { locations, servers, settings, platform } = this.context;
     const upCount = servers.upCount();
+    const ageMs = platform.clock.wallMs() - chunk.createdMs;
     const step = nextStep({
       chunk,
       replicas: locations.get(chunk.handle),
       downForMs: server => servers.downForMs(server),
       rereplicateAfterMs: settings.rereplicateAfter,
-      ageMs: platform.clock.wallMs() - chunk.createdMs,
+      // The wall clock may have been set back since: not even an hour of waiting is worth a guess.
+      ageMs: ageMs < 0 ? Number.POSITIVE_INFINITY : ageMs,
       upCount,
       // Copies that only serve reads are never waited for.
       goal: Math.max(chunk.goal, Math.min(chunk.goal + this.hot.extraOf(chunk.handle), upCount)),

@@ -333,23 +333,25 @@ test('with two of three servers up a chunk is made with two, and healed when a t
   t.is(cluster.servers[2]!.chunks.get(target.handle)?.lengthBytes, 10);
 });
 
-test('DESIGN 4 an idle chunk that was made with two servers does not stay degraded once a third is up', async t => {
-  const cluster = await FakeCluster.start(t, { settings: { rereplicateAfter: 2_000 } });
-  cluster.servers[2]!.isReachable = false;
-  await cluster.clock.advance(12_000);
-  const inode = await cluster.createFile('f');
-  const target = await cluster.target(inode);
-  const [primary, secondary] = cluster.chainOf(target);
-  for (const server of [primary!, secondary!]) server.hold(target.handle, 10);
-  const returned = { server: primary!.id, epoch: 1, handle: target.handle, version: 1, lengthBytes: 10 };
-  await cluster.ask('returnLease', returned);
+for (const setBackMs of [0, 3_600_000])
+  test(`DESIGN 4 an idle chunk that was made with two servers does not stay degraded once a third is up, the wall clock set back by ${setBackMs} ms`, async t => {
+    const cluster = await FakeCluster.start(t, { settings: { rereplicateAfter: 2_000 } });
+    cluster.servers[2]!.isReachable = false;
+    await cluster.clock.advance(12_000);
+    const inode = await cluster.createFile('f');
+    const target = await cluster.target(inode);
+    const [primary, secondary] = cluster.chainOf(target);
+    for (const server of [primary!, secondary!]) server.hold(target.handle, 10);
+    const returned = { server: primary!.id, epoch: 1, handle: target.handle, version: 1, lengthBytes: 10 };
+    await cluster.ask('returnLease', returned);
 
-  cluster.servers[2]!.isReachable = true;
-  await cluster.clock.advance(10_000);
+    cluster.clock.wallOffsetMs -= setBackMs;
+    cluster.servers[2]!.isReachable = true;
+    await cluster.clock.advance(10_000);
 
-  t.is(cluster.servers[2]!.chunks.get(target.handle)?.lengthBytes, 10);
-  t.is((await cluster.ask('report', {})).chunks.degraded, 0);
-});
+    t.is(cluster.servers[2]!.chunks.get(target.handle)?.lengthBytes, 10);
+    t.is((await cluster.ask('report', {})).chunks.degraded, 0);
+  });
 
 test('a server that does not answer gets no new chunk, before its silence shows that it is down', async t => {
   const { cluster, inode, target, chain } = await withOpenChunk(t, [10, 10, 10]);

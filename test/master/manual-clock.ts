@@ -6,7 +6,7 @@ export class ManualClock implements Clock {
   private nextId = 1;
   private readonly timers = new Map<number, { dueMs: number; fire: () => void }>();
 
-  constructor(readonly wallOffsetMs = 1_600_000_000_000) {}
+  constructor(public wallOffsetMs = 1_600_000_000_000) {}
 
   monotonicMs(): number {
     return this.now;

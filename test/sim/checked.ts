@@ -1,5 +1,6 @@
 // The master's own check of the cluster (`gfs fsck`, without a path), called as its handlers call it, behind the back of the network.
-import { checkChunks, checkFiles, checkMetadata, checkOrphans } from '../../src/master/fsck.js';
+import { checkChunks, checkFiles, checkOrphans } from '../../src/master/fsck.js';
+import { checkMetadata } from '../../src/master/metadata-repair.js';
 import { ROOT_INODE } from '../../src/protocol/ids.js';
 import { LIMITS } from '../../src/protocol/limits.js';
 import type { Reply } from '../../src/protocol/messages.js';
@@ -12,7 +13,7 @@ export async function findUnclean(cluster: Cluster): Promise<string | undefined>
   const rooms = cluster.masterProcess?.rooms;
   if (!rooms) return 'The master does not run.';
   if (rooms.context.safeMode.isOn) return `The master is in safe mode: ${rooms.context.safeMode.reason}.`;
-  const { problems } = await checkMetadata(rooms);
+  const { problems } = await checkMetadata(rooms, { repair: false });
   if (problems[0] !== undefined) return `The metadata contradicts itself: ${problems[0]}.`;
   for (let after = 0, isEnd = false; !isEnd; ) {
     const { findings, next } = await checkChunks(rooms, { ...PAGE, after });
