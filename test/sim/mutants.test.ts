@@ -4,29 +4,29 @@ import { applyMutant, MUTANTS } from './mutants.js';
 import { runScenario } from './scenario.js';
 
 /** A seed that caught it when this was written, and others to try, since every change of the code makes other runs of the same seeds. */
-const TRIES_MAX = 40;
+const TRIES_MAX = 200;
 const QUICK: ReadonlyMap<string, number> = new Map([
-  ['no-fencing', 1],
-  ['ack-early', 11],
-  ['seal-shortest', 1],
-  ['forget-writers', 3],
+  ['no-fencing', 10],
+  ['ack-early', 5],
+  ['seal-shortest', 5],
+  ['forget-writers', 1],
   ['ignore-expiry', 40],
-  ['trust-suspect', 1],
-  ['reply-early', 4],
-  ['no-tombstone', 44],
-  ['old-epoch', 15],
-  ['no-resolve', 3],
+  ['trust-suspect', 15],
+  ['reply-early', 33],
+  ['no-tombstone', 28],
+  ['old-epoch', 73],
+  ['no-resolve', 15],
   ['no-copies', 1],
   ['keep-open', 2],
-  ['no-copy-limits', 1],
+  ['no-copy-limits', 2],
   ['hasty-trash', 2],
-  ['serve-stale', 3],
+  ['serve-stale', 5],
 ]);
 
 for (const [name, firstSeed] of QUICK) {
   const { breaks } = MUTANTS.find(mutant => mutant.name === name)!;
   test.serial(`a system without this rule is caught (${name}): ${breaks}`, async t => {
-    t.timeout(300_000);
+    t.timeout(600_000);
     const mend = applyMutant(name);
     t.teardown(mend);
 
