@@ -18,11 +18,13 @@ import type { Sealing } from './sealing.js';
 import type { SessionTrace } from './session-trace.js';
 import type { SessionTable } from './sessions.js';
 import type { Change } from './store.js';
+import type { UnusedChunks } from './unused-chunks.js';
 
 export interface Rooms {
   readonly context: MasterContext;
   readonly sealing: Sealing;
   readonly targets: AppendTargets;
+  readonly unusedChunks: UnusedChunks;
   readonly views: FileViews;
   readonly complaints: Complaints;
   readonly heartbeats: Heartbeats;

@@ -21,7 +21,7 @@ export function dataHandlers(rooms: Rooms): Handlers<DataKind> {
 
     closeFile: ({ session, inode, unused }) => {
       sessions.closeFile(session, inode);
-      if (unused) targets.takeBack(inode, unused, sessions.get(session).client);
+      if (unused) rooms.unusedChunks.add({ inode, ...unused, client: sessions.get(session).client });
       return { body: {} };
     },
 

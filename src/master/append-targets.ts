@@ -3,16 +3,7 @@
 import { GfsError, hasCode } from '../protocol/errors.js';
 import type { ChunkHandle, InodeId, ServerId } from '../protocol/ids.js';
 import type { Request, WireTarget } from '../protocol/messages.js';
-import {
-  findChunk,
-  isOpen,
-  openChunk,
-  raiseVersion,
-  recordCommitted,
-  recordReturned,
-  tailOf,
-  undoOpen,
-} from './chunks.js';
+import { findChunk, isOpen, openChunk, raiseVersion, recordCommitted, recordReturned, tailOf } from './chunks.js';
 import { within } from './deadline.js';
 import { findInode, getFile } from './inodes.js';
 import type { Lease } from './lease-table.js';
@@ -78,18 +69,9 @@ export class AppendTargets {
     }
   }
 
-  /**
-   * `client` closes the file that it made without having sent anything to the chunk that came along. When nobody else was told of it, no server can have
-   * heard of it, and it goes as if it had never been: otherwise the next look at the file had to ask its servers.
-   */
-  takeBack(inode: InodeId, { handle, version }: { handle: ChunkHandle; version: number }, client: string): void {
-    const { store, leases, time } = this.context;
-    const lease = leases.live(handle, time.nowMs());
-    if (lease?.version !== version || lease.committedBytes > 0 || !leases.isToldOnce(lease, client)) return;
-    const chunk = this.leasedTo(handle, version, lease.chain[0]!.server);
-    if (chunk?.inode !== inode || chunk.lengthBytes > 0) return;
-    leases.drop(handle);
-    store.change(change => undoOpen(change, handle));
+  /** The chunk is being granted or sealed. */
+  isSettling(handle: ChunkHandle): boolean {
+    return this.granting.has(handle) || this.sealing.isSealing(handle);
   }
 
   /**
@@ -166,7 +148,7 @@ export class AppendTargets {
 
   /** The open chunk, when its record says that this server may hold its lease under this version. */
   private leasedTo(handle: ChunkHandle, version: number, server: ServerId): ChunkRecord | undefined {
-    if (this.sealing.isSealing(handle) || this.granting.has(handle)) return undefined;
+    if (this.isSettling(handle)) return undefined;
     const chunk = findChunk(this.context.store, handle);
     if (!chunk || !isOpen(chunk) || chunk.version !== version || chunk.chain[0]!.server !== server) return undefined;
     return chunk;

@@ -44,6 +44,7 @@ import { SessionTable } from './sessions.js';
 import { BOUNDS, type MasterSettings } from './settings.js';
 import type { Store } from './store.js';
 import { TokenMaker } from './token-maker.js';
+import { UnusedChunks } from './unused-chunks.js';
 
 export type MasterOptions = MasterSettings & {
   /** The data directory that `formatMaster` filled. */
@@ -197,6 +198,7 @@ class Running {
       context,
       sealing,
       targets,
+      unusedChunks: new UnusedChunks(context, handle => targets.isSettling(handle)),
       views: new FileViews(context, targets),
       complaints: new Complaints(context, sealing),
       heartbeats: new Heartbeats(context, { targets, healing, garbage, catchingUp: this.catchingUp }),
@@ -266,6 +268,7 @@ class Running {
       await this.store.durable();
       context.notices.flush();
     });
+    background.every('unused chunks', 100, () => rooms.unusedChunks.step());
     background.every('token keys', clamp(options.keyRollover / 8, 1_000, 60_000), () => this.rollKeys());
     background.every('once table', 10_000, () => this.purgeOnce());
   }

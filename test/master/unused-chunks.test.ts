@@ -22,9 +22,11 @@ async function withNewFile(t: ExecutionContext) {
   const once = cluster.once(CLIENT);
   const { attributes, target } = await create(once);
   const { inode } = attributes;
-  const close = (unused: Pick<WireTarget, 'handle' | 'version'> | undefined): Promise<unknown> =>
-    cluster.ask('closeFile', { session, inode, ...(unused ? { unused: pick(unused) } : {}) });
-  return { cluster, inode, target: target!, close, createAgain: () => create(once) };
+  const close = async (unused: Pick<WireTarget, 'handle' | 'version'> | undefined): Promise<void> => {
+    await cluster.ask('closeFile', { session, inode, ...(unused ? { unused: pick(unused) } : {}) });
+    await cluster.clock.advance(200);
+  };
+  return { cluster, inode, target: target!, session, close, createAgain: () => create(once) };
 }
 
 function pick({ handle, version }: Pick<WireTarget, 'handle' | 'version'>): Pick<WireTarget, 'handle' | 'version'> {
@@ -148,4 +150,36 @@ test('who complains about a chunk that was given back is sent to look again, and
   t.is(await size(cluster, inode), 0);
   const append = { writer: 'a'.repeat(16), sequence: 1 };
   await throwsCode(t, cluster.ask('complain', { ...pick(target), append }), 'STALE');
+});
+
+test('a chunk that is asked for between its close and its end stays', async t => {
+  const { cluster, inode, target, session } = await withNewFile(t);
+  await cluster.ask('closeFile', { session, inode, unused: pick(target) });
+  const next = await cluster.target(inode);
+
+  await cluster.clock.advance(200);
+
+  t.is(next.handle, target.handle);
+  t.true(isThere(cluster, target));
+});
+
+test('many chunks that were given back go in one write', async t => {
+  const { cluster, session } = await withNewFile(t);
+  const created = [];
+  for (let i = 0; i < 20; i++)
+    created.push(
+      await cluster.ask('createFile', {
+        ...{ once: cluster.once(CLIENT), where: { start: ROOT_INODE, path: `f${i}` }, mode: 0o644, uid: 0, gid: 0 },
+        ...{ exclusive: false, truncate: false, session, wantTarget: true },
+      }),
+    );
+  await cluster.clock.advance(200);
+  const before = cluster.kv.only.batches.length;
+
+  for (const { attributes, target } of created)
+    await cluster.call('closeFile', { session, inode: attributes.inode, unused: pick(target!) });
+  await cluster.clock.advance(200);
+
+  t.is(cluster.kv.only.batches.length, before + 1);
+  t.true(created.every(({ target }) => !isThere(cluster, target!)));
 });
