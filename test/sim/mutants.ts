@@ -63,6 +63,17 @@ class ForgottenDoubts<K, V> extends Map<K, V> {
   }
 }
 
+/** Healing never finds room for such steps. */
+const leaveUndone = (...kinds: string[]) =>
+  replace(
+    Healing,
+    'start',
+    start =>
+      function (this: unknown, chunk, step) {
+        return kinds.includes(step.kind) ? undefined : start.call(this, chunk, step);
+      },
+  );
+
 const decideWith = (
   decide: (chunk: Parameters<typeof lengthToSeal>[0], answers: readonly FenceAnswer[]) => number | undefined,
 ) => replace(Sealing, 'decide', () => (chunk, answers) => decide(chunk, answers));
@@ -204,20 +215,12 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'no-copies',
     breaks: '§4.3: a chunk with too few good replicas gets new ones',
-    apply: () => replace(Healing, 'startCopy', () => () => undefined),
+    apply: () => leaveUndone('copy', 'repair'),
   },
   {
     name: 'keep-open',
     breaks: 'an open chunk whose member is gone is sealed, so that it can be healed',
-    apply: () =>
-      replace(
-        Healing,
-        'start',
-        start =>
-          function (this: unknown, chunk, step) {
-            return step.kind === 'seal' ? undefined : start.call(this, chunk, step);
-          },
-      ),
+    apply: () => leaveUndone('seal'),
   },
   {
     name: 'no-copy-limits',
