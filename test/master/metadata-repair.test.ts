@@ -460,6 +460,20 @@ for (const damage of HOPELESS)
     t.deepEqual([findInode(store, f), findInode(store, here.open)], filesBefore);
   });
 
+test('the name of a lost file stays while its extents cannot be put in order', async t => {
+  const { cluster, store, e, f, chunk } = await scene(t);
+  store.change(change => {
+    change.del(inodeKey(f));
+    extent(change, f, 0, { fileOffset: 50, lengthBytes: 100, handle: chunk });
+  });
+
+  const { problems, remedies } = await look(cluster, true);
+
+  const index = problems.findIndex(problem => /names inode \d+, which does not exist/.test(problem));
+  t.false(remedies![index]!.repairable);
+  t.truthy(store.get(entryKey(e, 'f')), 'an older copy of the metadata may have its inode');
+});
+
 test('a damaged row ends the check; nothing is repaired, and it is named', async t => {
   const { cluster, store, f } = await scene(t);
   store.change(change => change.put(inodeKey(f), Buffer.from('rubbish')));

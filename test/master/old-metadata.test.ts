@@ -152,6 +152,7 @@ test('a server that was away when it was accepted: its unknown chunks are never 
   // The last copy of one chunk is on the server that is away, and it knows the end of another.
   const away = cluster.servers.find(server => server.chunks.has(sealed) && server.chunks.has(written.handle))!;
   for (const server of cluster.servers) if (server !== away) server.chunks.delete(sealed);
+  away.chunks.get(written.handle)!.version = 50;
   const { nextHandle } = readCounters(cluster.master.rooms.context.store);
   await startOn(cluster, old, [cluster.servers.indexOf(away)]);
   t.like(await ask(cluster, 'recoverMetadata', { accept: false }), { unknownChunks: 1, serversDown: 1 });
