@@ -23,6 +23,11 @@ const QUICK: ReadonlyMap<string, number> = new Map([
   ['serve-stale', 5],
 ]);
 
+test.serial('every mutant finds what it replaces, is in this test, and can be mended', t => {
+  for (const { name } of MUTANTS) t.notThrows(applyMutant(name), name);
+  t.deepEqual([...QUICK.keys()].sort(), MUTANTS.map(({ name }) => name).sort());
+});
+
 for (const [name, firstSeed] of QUICK) {
   const { breaks } = MUTANTS.find(mutant => mutant.name === name)!;
   test.serial(`a system without this rule is caught (${name}): ${breaks}`, async t => {
