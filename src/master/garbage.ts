@@ -39,6 +39,8 @@ export class Garbage {
   private readonly collected = new Set<ChunkHandle>();
   /** Replicas that are left alone until an operator looks at them. */
   readonly strangers = new Strangers();
+  /** Servers that were down when a replica on them was to be deleted: nothing would name it again unless they register. */
+  private readonly missed = new Set<ServerId>();
   private inFlight = 0;
   private wasShort = false;
 
@@ -111,6 +113,17 @@ export class Garbage {
   forgetServer(server: ServerId): void {
     for (const [key, deletion] of this.deletions) if (deletion.server === server) this.deletions.delete(key);
     this.strangers.forgetServer(server);
+    this.missed.delete(server);
+  }
+
+  /** Whether a server that is back holds replicas that were to be deleted while it was down: it has to report all that it holds. */
+  mustReport(server: ServerId): boolean {
+    return this.missed.has(server);
+  }
+
+  /** It begins to report all that it holds. */
+  onRegister(server: ServerId): void {
+    this.missed.delete(server);
   }
 
   /** One round. Called regularly; does nothing in safe mode. */
@@ -170,8 +183,10 @@ export class Garbage {
       leases.drop(handle);
       this.noteCollected(handle);
       const holders = new Set([...locations.get(handle), ...chain].map(({ server }) => server));
-      for (const server of holders)
+      for (const server of holders) {
         if (servers.isLive(server)) this.enqueue({ server, handle, version, notBeforeMs: 0 });
+        else this.missed.add(server);
+      }
       locations.forget(handle);
     }
   }
@@ -189,8 +204,8 @@ export class Garbage {
       if (this.inFlight >= BOUNDS.deletionsAtOnce) return;
       if (deletion.notBeforeMs > now) continue;
       this.deletions.delete(key);
-      // It will name the replica again when it registers.
       if (servers.isLive(deletion.server)) void this.delete(deletion);
+      else this.missed.add(deletion.server);
     }
   }
 

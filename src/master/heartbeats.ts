@@ -53,6 +53,7 @@ export class Heartbeats {
       );
     if (known && known.epoch > 0 && known.address !== request.address) this.noteMove(known, request);
     const server = servers.register(request);
+    this.rooms.garbage.onRegister(server.id);
     // Leases of its earlier process are void: the chain would refuse their tokens (DESIGN 4, rule 2).
     leases.dropOtherEpochs(server.id, server.epoch);
     this.reports.set(server.id, new Set());
@@ -113,6 +114,7 @@ export class Heartbeats {
     // It waited on a connection that was given up, and replicas have changed since.
     if (!servers.isNews(server, request.sequence)) return { ...answer, registered: true, extended: [] };
     const wasDown = server.state === 'down';
+    if (wasDown && this.rooms.garbage.mustReport(server.id)) return { ...answer, registered: false, extended: [] };
     for (const { path, error } of request.failedDisks)
       if (!server.failedDisks.some(disk => disk.path === path))
         platform.logger.error({ server: server.id, path, error }, 'a disk of a chunkserver failed');

@@ -423,3 +423,29 @@ test('a chunkserver that takes the address of another one counts, the other is d
   const { servers } = await cluster.ask('report', {});
   t.is(servers.find(({ id }) => id === old!.id)?.state, 'down');
 });
+
+test('a server that was down when a chunk on it was collected reports all that it holds when it is back, and its replica goes', async t => {
+  const settings = { trash: 0, gcGrace: 1_000, rereplicateAfter: 600_000 };
+  const { cluster, handle, chain } = await withSealedChunk(t, { settings });
+  const [away, other] = chain;
+  for (const server of [away!, other!]) server.isReachable = false;
+  await cluster.clock.advance(12_000);
+  other!.isReachable = true;
+  await cluster.clock.advance(2_000);
+  t.true((await cluster.beat(other!)).registered, 'it has missed nothing');
+  await cluster.ask('unlink', { once: cluster.once(), where: { start: ROOT_INODE, path: 'f' } });
+  await cluster.clock.advance(20_000);
+  t.deepEqual(
+    chain.map(server => server.chunks.has(handle)),
+    [true, false, false],
+  );
+
+  cluster.stopBeats();
+  away!.isReachable = true;
+  t.false((await cluster.beat(away!)).registered);
+  await cluster.register(away!);
+  await cluster.clock.advance(5_000);
+
+  t.false(away!.chunks.has(handle));
+  t.true((await cluster.beat(away!)).registered);
+});
