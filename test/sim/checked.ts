@@ -8,13 +8,21 @@ import type { Cluster } from './cluster.js';
 
 const PAGE = { limit: LIMITS.checkPageMax, repair: false } as const;
 
+/** A sentence about the first contradiction in the metadata, or undefined. */
+export async function findContradiction(cluster: Cluster): Promise<string | undefined> {
+  const rooms = cluster.masterProcess?.rooms;
+  if (!rooms) return 'The master does not run.';
+  const { problems } = await checkMetadata(rooms, { repair: false });
+  return problems[0];
+}
+
 /** A sentence about the first thing that is not clean, or undefined. */
 export async function findUnclean(cluster: Cluster): Promise<string | undefined> {
   const rooms = cluster.masterProcess?.rooms;
   if (!rooms) return 'The master does not run.';
   if (rooms.context.safeMode.isOn) return `The master is in safe mode: ${rooms.context.safeMode.reason}.`;
-  const { problems } = await checkMetadata(rooms, { repair: false });
-  if (problems[0] !== undefined) return `The metadata contradicts itself: ${problems[0]}.`;
+  const contradiction = await findContradiction(cluster);
+  if (contradiction !== undefined) return `The metadata contradicts itself: ${contradiction}.`;
   for (let after = 0, isEnd = false; !isEnd; ) {
     const { findings, next } = await checkChunks(rooms, { ...PAGE, after });
     if (findings[0]) return showFinding(findings[0]);
