@@ -1,4 +1,5 @@
 // How much garbage this process lets gather before it is collected. It changes only V8's pace, never what is kept.
+import { constants, PerformanceObserver } from 'node:perf_hooks';
 import { getHeapStatistics, setFlagsFromString } from 'node:v8';
 
 const MiB = 1024 * 1024;
@@ -11,16 +12,19 @@ const GARBAGE_BYTES_MAX = 96 * MiB;
 const PERCENT_MAX = 1500;
 /** Large heaps are left to V8's own judgement, which grows them by less. */
 const PERCENT_MIN = 50;
-const LOOK_AGAIN_MS = 10_000;
 
-let isStarted = false;
+let observer: PerformanceObserver | undefined;
 
-/** Sets the pace by the size of the heap, now and every ten seconds. Calls after the first do nothing. */
+/** Sets the pace by what is alive, now and after every full collection. Calls after the first do nothing. */
 export function paceGarbageCollection(): void {
-  if (isStarted) return;
-  isStarted = true;
+  if (observer) return;
+  observer = new PerformanceObserver(list => {
+    const kinds = list.getEntries().map(entry => (entry as { detail?: { kind?: number } }).detail?.kind);
+    // Only then is the heap what is alive, without garbage.
+    if (kinds.includes(constants.NODE_PERFORMANCE_GC_MAJOR)) setPace();
+  });
+  observer.observe({ entryTypes: ['gc'] });
   setPace();
-  setInterval(setPace, LOOK_AGAIN_MS).unref();
 }
 
 function setPace(): void {
