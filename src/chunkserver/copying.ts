@@ -155,10 +155,11 @@ export class Copying {
     } else if (chunk.writtenBytes > order.lengthBytes) {
       await store.cut(chunk, order.lengthBytes, () => undefined);
     }
+    // Before the bytes: should this process end in between, a replica with all bytes is taken for whole, and its word that an append is absent for true.
+    await this.replaceWriters(chunk, writers);
+    this.check(chunk, order);
     await this.fetchBytes(source, chunk, work);
     await store.sync(chunk, order.lengthBytes);
-    this.check(chunk, order);
-    await this.replaceWriters(chunk, writers);
     this.check(chunk, order);
     await orders.seal(chunk, order.version, order.lengthBytes);
   }

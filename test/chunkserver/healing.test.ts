@@ -83,6 +83,36 @@ test('a replica that is behind copies the missing tail and nothing more, and its
   t.deepEqual(await rig.do(() => rig.copy(late, [rig.hosts[1]!], { version: 4, lengthBytes })), { copiedBytes: 0 });
 });
 
+test('a copy that is cut short at any moment never leaves all bytes without their writers: what stands would be said not to (I3)', async t => {
+  const endings = { kill: (late: Host) => late.crash(), 'power loss': (late: Host) => late.losePower() };
+  for (const [ending, end] of Object.entries(endings)) {
+    let wasWhole = false;
+    for (let afterMs = 0.5; !wasWhole; afterMs += 0.5) {
+      const rig = await Rig.start(t, { servers: 4 });
+      const chain = rig.hosts.slice(0, 3);
+      await rig.do(() =>
+        rig.append({ bytes: pattern(300 * KiB), writer: W2, token: rig.token({ chain: rig.chain(chain) }) }),
+      );
+      const lengthBytes = await rig.seal(2, chain);
+      const late = rig.hosts[3]!;
+      rig.copy(late, [chain[0]!], { version: 2, lengthBytes }).then(
+        () => {
+          wasWhole = true;
+        },
+        () => undefined,
+      );
+      await rig.pass(afterMs);
+
+      await end(late);
+
+      const { short } = await rig.do(() => rig.order(late, 'fix', { version: 2, lengthBytes }));
+      if (short) continue;
+      const found = await rig.do(() => rig.order(late, 'findAppend', { lengthBytes, writer: W2, sequence: 1 }));
+      t.deepEqual(found, { offset: 0 }, `${ending} after ${afterMs} ms`);
+    }
+  }
+});
+
 test('a server without the chunk copies all of it; a source that fails is passed over', async t => {
   const rig = await Rig.start(t, { servers: 4 });
   const chain = rig.chain(rig.hosts.slice(0, 3));
