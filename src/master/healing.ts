@@ -83,10 +83,12 @@ export class Healing {
     return this.hot.extraOf(handle) + (this.leaving.has(handle) ? 1 : 0);
   }
 
+  /** To be called while its leases are known: a chunk under lease need not have been reported by anybody yet. */
   onServerDown(server: ServerId): void {
-    const { locations, servers, settings } = this.context;
+    const { locations, leases, servers, settings } = this.context;
     const afterMs = Math.max(0, settings.rereplicateAfter - servers.downForMs(server));
-    for (const handle of locations.handlesOf(server)) this.consider(handle, afterMs);
+    const handles = new Set([...locations.handlesOf(server), ...leases.ofServer(server)]);
+    for (const handle of handles) this.consider(handle, afterMs);
   }
 
   /** A server is up: it can take what is missing elsewhere, and what it has may be behind or too much. */

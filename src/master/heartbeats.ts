@@ -133,8 +133,8 @@ export class Heartbeats {
       healing.onServerUp(server.id);
     } else if (isDown && !wasDown) {
       platform.logger.error({ server: server.id, reason: server.reason }, 'chunkserver is of no use any more');
-      for (const handle of this.context.leases.ofServer(server.id)) this.context.leases.drop(handle);
       healing.onServerDown(server.id);
+      for (const handle of this.context.leases.ofServer(server.id)) this.context.leases.drop(handle);
     }
     if (request.compared && server.reported) void this.comparison.compare(server.id, request.compared);
     return { ...answer, registered: true, extended };

@@ -277,9 +277,9 @@ class Running {
     const { context, healing } = this.rooms;
     const handles = context.leases.ofServer(server);
     this.platform.logger.warn({ server, leases: handles.length }, 'chunkserver is down');
+    healing.onServerDown(server);
     // Whoever asks for these files next gets a chunk without it, instead of a lease that cannot be used.
     for (const handle of handles) context.leases.drop(handle);
-    healing.onServerDown(server);
   }
 
   private async rollKeys(): Promise<void> {

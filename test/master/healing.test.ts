@@ -625,3 +625,17 @@ test('files leave the trash early when too few servers have room, the oldest fir
   t.is(holders(cluster, handle).length, 0);
   t.is((await cluster.ask('report', {})).trash, 0);
 });
+
+test('an open chunk that nobody has reported yet is sealed when a server of its chain goes, without waiting for a sweep', async t => {
+  const settings = { deadAfter: 2_000, rereplicateAfter: 1_000 };
+  const cluster = await FakeCluster.start(t, { servers: 4, settings });
+  await cluster.clock.advance(5_000);
+  const target = await cluster.target(await cluster.createFile('f'));
+  const chain = cluster.chainOf(target);
+  for (const server of chain) server.hold(target.handle, LENGTH);
+
+  chain[1]!.isReachable = false;
+  await cluster.clock.advance(settings.deadAfter + settings.rereplicateAfter + 3_000);
+
+  t.like(findChunk(cluster.master.rooms.context.store, target.handle), { state: 'sealed', lengthBytes: LENGTH });
+});
