@@ -20,6 +20,8 @@ export interface ChainAppend {
   offset: number;
   writer: string;
   sequence: number;
+  /** The client knows what became of this writer's appends up to here. */
+  settled: number;
   lengthBytes: number;
   crc: number;
   bytes: AppendBytes;
@@ -99,11 +101,11 @@ export class Chain {
    * given out the offset; this enters the append into the writer table. Rejects when any of them fails.
    */
   async carry(chunk: Chunk, append: ChainAppend, committedBytes: () => number): Promise<void> {
-    const { offset, lengthBytes, writer, sequence } = append;
+    const { offset, lengthBytes, writer, sequence, settled } = append;
     const { buffers, parts } = append.bytes;
     chunk.endBytes = offset + lengthBytes;
     const queue = this.store.activate(chunk, { isNew: offset === 0 && chunk.writtenBytes === 0 });
-    chunk.writers!.add(writer, { sequence, offset, lengthBytes }, this.masterClock.nowMs());
+    chunk.writers!.add(writer, { sequence, offset, lengthBytes }, this.masterClock.nowMs(), settled);
     this.inFlight += lengthBytes;
     try {
       const { version } = chunk;
@@ -181,6 +183,7 @@ export class Chain {
       offset: append.offset,
       writer: append.writer,
       sequence: append.sequence,
+      settled: append.settled,
       lengthBytes: append.lengthBytes,
       committedBytes,
       crc: append.crc,

@@ -99,10 +99,20 @@ export class Primary {
     const offset = chunk.endBytes;
     const bytes = chain.takeBytes(request, context, offset);
     const token = { sealed: request.token, token: this.parts.tokens.open(request.token, 'append') };
-    const { writer, sequence, lengthBytes, crc } = request;
+    const { writer, sequence, settled = 0, lengthBytes, crc } = request;
     lease.lastAppendMs = this.parts.clock.monotonicMs();
     lease.token = token;
-    const work = this.perform(lease, { token, position: 0, offset, writer, sequence, lengthBytes, crc, bytes });
+    const work = this.perform(lease, {
+      token,
+      position: 0,
+      offset,
+      writer,
+      sequence,
+      settled,
+      lengthBytes,
+      crc,
+      bytes,
+    });
     lease.inWork.set(offset, work);
     const onDone = (): void => {
       lease.inWork.delete(offset);

@@ -37,10 +37,10 @@ export class Secondary {
       throw new GfsError('BROKEN', `the replica ends at ${chunk.endBytes}, the append begins at ${request.offset}`);
     // The primary keeps the reserve free; half of it here lets replicas differ a little.
     if (chunk.disk.space.freeBytes < settings.reserve / 2) throw new GfsError('NO_SPACE', 'the disk is full');
-    const { position, offset, writer, sequence, lengthBytes, crc } = request;
+    const { position, offset, writer, sequence, settled = 0, lengthBytes, crc } = request;
     await chain.carry(
       chunk,
-      { token: { sealed: request.token, token }, position, offset, writer, sequence, lengthBytes, crc, bytes },
+      { token: { sealed: request.token, token }, position, offset, writer, sequence, settled, lengthBytes, crc, bytes },
       () => request.committedBytes,
     );
   }

@@ -56,8 +56,11 @@ export const BOUNDS = {
   writeBytesMax: 8 * MiB,
   /** Appended bytes of a chunk that may be on their way to the disk only in the operating system's cache before they are sent on. */
   writeBackBytes: 8 * MiB,
-  /** Appends of this size go on to the next replica without waiting for the answer to others. */
-  forwardAloneBytes: 64 * KiB,
+  /** A batch of small appends goes on to the next replica when as many have gathered as were there lately, this many, or after this time. */
+  forwardBatchMax: 64,
+  forwardPatienceMs: 1,
+  /** Appends of this size go on without waiting for others. */
+  forwardAloneBytes: 128 * KiB,
   /** Replicated bytes in work, as a multiple of the setting inFlight: the primaries have bounds of their own. */
   replicateFactor: 4,
   /** Pushed bytes that wait for their append: of one connection, and of all. */

@@ -85,13 +85,16 @@ export class WriterTable {
     return evicted > 0;
   }
 
-  add(writer: string, entry: AppendEntry, nowMs: number): void {
+  /** Enters an append, and forgets those of its writer up to `settled`, which nobody will ask for again. */
+  add(writer: string, entry: AppendEntry, nowMs: number, settled = 0): void {
     let row = this.row(writer);
     if (!row) {
       row = { appends: [], atMs: 0 };
       this.rows.set(writer, row);
     }
     assert(endOf(row) <= entry.offset, 'appends of a writer are entered in the order of their offsets');
+    if (row.appends[0] && row.appends[0].sequence <= settled)
+      row.appends = row.appends.filter(({ sequence }) => sequence > settled);
     row.appends.push(entry);
     if (row.appends.length > LIMITS.appendsInFlightMax) row.appends.shift();
     row.atMs = Math.max(row.atMs, nowMs);

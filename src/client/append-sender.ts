@@ -11,10 +11,15 @@ export class AppendSender {
   constructor(private readonly parts: ClientParts) {}
 
   /**
-   * `after`: sequence of this writer's append that must be in the chunk before (0: none). The call is on its way when this returns, so pieces arrive in
-   * the order of the calls.
+   * `after`: sequence of this writer's append that must be in the chunk before (0: none); `settled`: up to which sequence it knows the outcome of all. The
+   * call is on its way when this returns, so pieces arrive in the order of the calls.
    */
-  send(piece: Piece, target: WireTarget, after: number, timeoutMs: number): Promise<Reply<'append'>> {
+  send(
+    piece: Piece,
+    target: WireTarget,
+    order: { after: number; settled: number },
+    timeoutMs: number,
+  ): Promise<Reply<'append'>> {
     const primary = target.chain[0];
     if (!primary) return Promise.reject(new GfsError('BROKEN', 'the chunk has no primary'));
     const peer = this.parts.peers.get(primary.address);
@@ -23,7 +28,7 @@ export class AppendSender {
       token: target.token,
       writer: piece.writer,
       sequence: piece.sequence,
-      after,
+      ...order,
       lengthBytes: piece.lengthBytes,
       crc: piece.crc,
       ...(expectedOffset === undefined ? {} : { expectedOffset: expectedOffset + piece.at - target.base }),

@@ -265,9 +265,11 @@ export class Appender {
     piece.refusal = undefined;
     const { settings } = this.parts;
     const timeoutMs = Math.max(1, Math.min(settings.appendTryMs, piece.write.deadlineMs - this.#now()));
+    const settled = this.#settledBefore(piece);
     // What was acknowledged is there; only what is on its way must not be overtaken.
-    const after = previous && previous.piece.writer === piece.writer ? previous.piece.sequence : 0;
-    this.parts.sender.send(piece, wire, after, timeoutMs).then(
+    const isBehind = previous && previous.piece.writer === piece.writer && previous.piece.sequence > settled;
+    const after = isBehind ? previous.piece.sequence : 0;
+    this.parts.sender.send(piece, wire, { after, settled }, timeoutMs).then(
       body => {
         flight.answer = { body };
         this.#onAnswer(flight, wire);
@@ -278,6 +280,12 @@ export class Appender {
       },
     );
     return flight;
+  }
+
+  /** The last sequence of the piece's writer up to which every append has an outcome. */
+  #settledBefore(piece: Piece): number {
+    const first = this.#queue.pieces.find(({ writer }) => writer === piece.writer) ?? piece;
+    return first.sequence - 1;
   }
 
   /** An acknowledged piece stands, whatever becomes of the ones before it. */

@@ -802,6 +802,8 @@ export const CLIENT_TO_CHUNKSERVER = {
       writer: id16(),
       sequence: integer(1),
       after: integer(0),
+      /** Up to here the client knows what became of this writer's appends: it will never send or ask for one of them again. */
+      settled: optional(integer(0)),
       expectedOffset: optional(size),
       lengthBytes: size,
       push: optional(integer(1)),
@@ -837,6 +839,7 @@ export const CHUNKSERVER_TO_CHUNKSERVER = {
       offset: size,
       writer: id16(),
       sequence: integer(1),
+      settled: optional(integer(0)),
       lengthBytes: size,
       /** What the primary has acknowledged. */
       committedBytes: size,

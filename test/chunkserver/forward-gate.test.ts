@@ -37,36 +37,63 @@ test('a lone append goes on at once, and so does what comes in the same turn', a
 
   await scene.turn();
   scene.answer('a', 'b');
+  await scene.clock.advance(BOUNDS.forwardPatienceMs);
   scene.enter('c');
+  t.deepEqual(scene.sent.slice(0, 2), ['a', 'b']);
+  await scene.clock.advance(BOUNDS.forwardPatienceMs);
   t.deepEqual(scene.sent, ['a', 'b', 'c']);
+  await scene.turn();
+  scene.answer('c');
+
+  scene.enter('d');
+  t.deepEqual(scene.sent, ['a', 'b', 'c', 'd'], 'one at a time again, nobody is waited for');
 });
 
 test('what comes while a batch is on its way goes on together, in order, once all of the batch is answered', async t => {
   const scene = new Scene();
   scene.enter('a');
-  scene.enter('b');
   await scene.turn();
-
-  for (const name of ['c', 'd', 'e']) {
+  for (const name of ['b', 'c', 'd']) {
     scene.enter(name);
     await scene.turn();
   }
-  scene.answer('b');
-  t.deepEqual(scene.sent, ['a', 'b']);
+  t.deepEqual(scene.sent, ['a']);
 
   scene.answer('a');
-  t.deepEqual(scene.sent, ['a', 'b', 'c', 'd', 'e']);
+  await scene.clock.advance(BOUNDS.forwardPatienceMs);
+
+  t.deepEqual(scene.sent, ['a', 'b', 'c', 'd']);
 });
 
-test('a batch that is answered within its own turn lets the next one go when the turn ends', async t => {
+test('a batch waits a moment for as many as were there lately, and leaves with the last of them', async t => {
   const scene = new Scene();
-  scene.enter('a');
-  scene.answer('a');
+  for (const name of ['a', 'b', 'c']) scene.enter(name);
   await scene.turn();
+  scene.answer('a', 'b', 'c');
 
-  scene.enter('b');
+  scene.enter('a2');
+  scene.enter('b2');
+  await scene.clock.advance(BOUNDS.forwardPatienceMs / 2);
+  t.deepEqual(scene.sent, ['a', 'b', 'c']);
 
-  t.deepEqual(scene.sent, ['a', 'b']);
+  scene.enter('c2');
+  t.deepEqual(scene.sent, ['a', 'b', 'c', 'a2', 'b2', 'c2']);
+});
+
+test('a batch that nobody joins leaves when its time is up, and the next one expects no more than that', async t => {
+  const scene = new Scene();
+  for (const name of ['a', 'b', 'c']) scene.enter(name);
+  await scene.turn();
+  scene.answer('a', 'b', 'c');
+
+  scene.enter('a2');
+  await scene.clock.advance(BOUNDS.forwardPatienceMs);
+  t.deepEqual(scene.sent, ['a', 'b', 'c', 'a2']);
+  await scene.turn();
+  scene.answer('a2');
+
+  scene.enter('a3');
+  t.deepEqual(scene.sent, ['a', 'b', 'c', 'a2', 'a3']);
 });
 
 test('a large append does not wait for small ones on their way, but never overtakes one that waits', async t => {
@@ -82,5 +109,17 @@ test('a large append does not wait for small ones on their way, but never overta
   scene.enter('large behind it', large);
   t.deepEqual(scene.sent, ['small', 'large']);
   scene.answer('small');
+  await scene.clock.advance(BOUNDS.forwardPatienceMs);
   t.deepEqual(scene.sent, ['small', 'large', 'waiting', 'large behind it']);
+});
+
+test('an append that is answered at once, as one that must not go on any more, holds nobody up', async t => {
+  const scene = new Scene();
+  scene.enter('a');
+  scene.answer('a');
+  await scene.turn();
+
+  scene.enter('b');
+
+  t.deepEqual(scene.sent, ['a', 'b']);
 });

@@ -20,6 +20,20 @@ test('a writer table keeps the newest appends of each writer, as many as may be 
   t.is(table.countBeyond(W1, 190), 2);
 });
 
+test('appends whose outcome the client knows leave the table, the newest never does', t => {
+  const table = new WriterTable(none, true);
+  for (let i = 1; i <= 5; i++) table.add(W1, { sequence: i, offset: i * 10, lengthBytes: 10 }, i);
+
+  table.add(W1, { sequence: 6, offset: 60, lengthBytes: 10 }, 6, 3);
+  t.is(table.find(W1, 3), undefined);
+  t.like(table.find(W1, 4), { offset: 40 });
+
+  table.add(W1, { sequence: 7, offset: 70, lengthBytes: 10 }, 7, 6);
+  table.touch(W1);
+  t.deepEqual(table.takeDirty(80), [[W1, { appends: [{ sequence: 7, offset: 70, lengthBytes: 10 }], atMs: 7 }]]);
+  t.is(table.lastSequence(W1), 7);
+});
+
 test('a table that is full of young writers makes no room; old ones go', t => {
   const table = new WriterTable(none, true);
   const name = (i: number) => (i + 0x10000).toString(16).padStart(16, '0');

@@ -52,6 +52,27 @@ test('no more appends are on their way than the window allows', async t => {
   });
 });
 
+test('an append says up to where the outcomes are known, and waits for none of those (I3)', async t => {
+  await withCluster(t, async cluster => {
+    const { file } = await newFile(await cluster.connect());
+
+    await file.append([record(0)], { split: false });
+    await Promise.all([1, 2, 3].map(i => file.append([record(i)], { split: false })));
+    await file.append([record(4)], { split: false });
+
+    t.deepEqual(
+      cluster.requests('append').map(({ sequence, after, settled }) => [sequence, after, settled]),
+      [
+        [1, 0, 0],
+        [2, 0, 1],
+        [3, 2, 1],
+        [4, 3, 1],
+        [5, 0, 4],
+      ],
+    );
+  });
+});
+
 test('an append whose answer was lost stands once when its chunk was sealed with it', async t => {
   await withCluster(t, async cluster => {
     const { file } = await newFile(await cluster.connect());

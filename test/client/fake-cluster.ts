@@ -265,7 +265,8 @@ export class FakeCluster {
   }
 
   private append(address: string, request: Request<'append'>, payload: Buffer[]): Reply<'append'> {
-    const { writer, sequence, after, expectedOffset, lengthBytes, push } = request;
+    const { writer, sequence, after, settled = 0, expectedOffset, lengthBytes, push } = request;
+    this.forget(writer, settled);
     const chunk = this.live(this.byToken(request.token), request.token);
     const known = chunk.writers.get(`${writer} ${sequence}`);
     if (known) return { offset: known.offset, committedBytes: chunk.bytes.length };
@@ -286,6 +287,16 @@ export class FakeCluster {
     chunk.bytes = Buffer.concat([chunk.bytes, ...bytes]);
     chunk.writers.set(`${writer} ${sequence}`, { offset, lengthBytes });
     return { offset, committedBytes: chunk.bytes.length };
+  }
+
+  /** Everywhere at once, so that a client which asks again after it said that it would not goes wrong. */
+  private forget(writer: string, settled: number): void {
+    for (const { writers } of this.chunks.values()) {
+      for (const key of writers.keys()) {
+        const [name, at] = key.split(' ');
+        if (name === writer && Number(at) <= settled) writers.delete(key);
+      }
+    }
   }
 
   private read({ token, offset, lengthBytes }: Request<'read'>): Buffer {
