@@ -35,24 +35,32 @@ export class AppendQueue {
     return this.unfinished === 0;
   }
 
-  /** Settles when the append is written and recorded. Requires that it starts where the last one ends. */
-  push(append: QueuedAppend): Promise<void> {
+  /**
+   * Settles when the append is written and recorded. Requires that it starts where the last one ends. `isHeld`: nothing is written yet for its sake; with a
+   * later append, release() or idle() it is.
+   */
+  push(append: QueuedAppend, options: { isHeld: boolean }): Promise<void> {
     const last = this.queue[this.queue.length - 1];
     assert(!last || last.offset + last.lengthBytes === append.offset, 'appends are queued without gaps');
     const done = deferred<void>();
     this.queue.push({ ...append, done });
     this.unfinished++;
-    if (!this.writing) {
-      this.writing = true;
-      // Appends that arrived together are one write and one batch of the index.
-      this.clock.soon(() => void this.drain());
-    }
+    if (!options.isHeld) this.release();
     return done.promise;
+  }
+
+  /** What is held may be written. */
+  release(): void {
+    if (this.writing || this.queue.length === 0) return;
+    this.writing = true;
+    // Appends that arrived together are one write and one batch of the index.
+    this.clock.soon(() => void this.drain());
   }
 
   /** Settles when no append is on its way to file or index; never rejects. */
   idle(): Promise<void> {
     if (this.unfinished === 0) return Promise.resolve();
+    this.release();
     return new Promise(resolve => {
       this.idleWaiters.push(resolve);
     });

@@ -5,6 +5,7 @@ import { GfsError } from '../protocol/errors.js';
 import type { ServerId } from '../protocol/ids.js';
 import type { Token } from '../protocol/token.js';
 import type { CallContext, PeerPool } from '../rpc/types.js';
+import type { AppendQueue } from './append-queue.js';
 import { type BlockPart, crcOfParts, partsByBlock } from './block-checksums.js';
 import type { Chunk } from './chunk.js';
 import type { ChunkStore } from './chunk-store.js';
@@ -109,14 +110,14 @@ export class Chain {
     this.inFlight += lengthBytes;
     try {
       const { version } = chunk;
-      const onward = append.token.token.chain[append.position + 1]
-        ? this.forwardInTurn(chunk, append, committedBytes)
-        : Promise.resolve();
+      const isLast = append.token.token.chain[append.position + 1] === undefined;
+      // What waits for company on its way onward is written here with it, too.
+      const here = queue.push({ offset, lengthBytes, buffers, parts, writer }, { isHeld: !isLast });
+      const onward = isLast ? Promise.resolve() : this.forwardInTurn(chunk, queue, append, committedBytes);
       // At once: nothing more is given out under this version while the slower half is waited for.
       onward.catch(() => {
         if (chunk.version === version) chunk.brokenVersion = version;
       });
-      const here = queue.push({ offset, lengthBytes, buffers, parts, writer });
       // Both are waited for, so that bytes count as in flight as long as either holds them.
       const [first, second] = await Promise.allSettled([here, onward]);
       if (first.status === 'rejected') throw first.reason;
@@ -148,7 +149,12 @@ export class Chain {
   }
 
   /** Sends the append on as soon as the gate lets it, unless the chunk has changed or broken meanwhile. */
-  private forwardInTurn(chunk: Chunk, append: ChainAppend, committedBytes: () => number): Promise<void> {
+  private forwardInTurn(
+    chunk: Chunk,
+    queue: AppendQueue,
+    append: ChainAppend,
+    committedBytes: () => number,
+  ): Promise<void> {
     const { version } = chunk;
     const sent = deferred<void>();
     chunk.gate!.enter(append.lengthBytes, leave => {
@@ -156,6 +162,7 @@ export class Chain {
       const answered = isStopped
         ? Promise.reject(new GfsError('FENCED', 'the chunk changed before the append was sent on'))
         : this.forward(append, committedBytes());
+      queue.release();
       answered.then(
         () => {
           leave();
