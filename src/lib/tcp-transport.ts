@@ -26,7 +26,9 @@ class TcpConnection implements Connection {
   onDrain: () => void = () => undefined;
 
   readonly #socket: net.Socket;
-  #isCorked = false;
+  /** Sent in this turn. */
+  #pending: Buffer[] = [];
+  #pendingBytes = 0;
   #isClosed = false;
   #error: Error | undefined;
 
@@ -49,20 +51,33 @@ class TcpConnection implements Connection {
   }
 
   get queuedBytes(): number {
-    return this.#socket.destroyed ? 0 : this.#socket.writableLength;
+    return this.#socket.destroyed ? 0 : this.#socket.writableLength + this.#pendingBytes;
   }
 
   send(buffers: readonly Buffer[]): void {
-    const socket = this.#socket;
-    if (this.#isClosed || !socket.writable) return;
-    if (!this.#isCorked) {
-      this.#isCorked = true;
-      socket.cork();
-      setImmediate(uncork, this);
-    }
+    if (this.#isClosed || !this.#socket.writable) return;
+    if (this.#pending.length === 0) flushSoon(this);
     for (const buffer of buffers) {
-      if (buffer.length > 0) socket.write(buffer);
+      if (buffer.length === 0) continue;
+      this.#pending.push(buffer);
+      this.#pendingBytes += buffer.length;
     }
+  }
+
+  /** For this file only. */
+  flush(): void {
+    const socket = this.#socket;
+    const pending = this.#pending;
+    this.#pending = [];
+    this.#pendingBytes = 0;
+    if (pending.length === 0 || socket.destroyed) return;
+    if (pending.length === 1) {
+      socket.write(pending[0]!);
+      return;
+    }
+    socket.cork();
+    for (const buffer of pending) socket.write(buffer);
+    socket.uncork();
   }
 
   pause(): void {
@@ -75,27 +90,32 @@ class TcpConnection implements Connection {
 
   close(options: { flush?: boolean } = {}): void {
     if (options.flush !== true) {
+      this.#pending = [];
       this.#isClosed = true;
       this.#socket.destroy();
       return;
     }
     if (this.#isClosed) return;
     this.#isClosed = true;
+    this.flush();
     // The end of the peer is only seen by a socket that reads.
     this.#socket.resume();
     this.#socket.end();
     this.#socket.setTimeout(FLUSH_STALL_MS, () => this.#socket.destroy());
   }
-
-  /** For this file only. */
-  uncork(): void {
-    this.#isCorked = false;
-    this.#socket.uncork();
-  }
 }
 
-function uncork(connection: TcpConnection): void {
-  connection.uncork();
+let toFlush: TcpConnection[] = [];
+
+function flushSoon(connection: TcpConnection): void {
+  if (toFlush.length === 0) setImmediate(flushAll);
+  toFlush.push(connection);
+}
+
+function flushAll(): void {
+  const connections = toFlush;
+  toFlush = [];
+  for (const connection of connections) connection.flush();
 }
 
 export class TcpTransport implements Transport {
