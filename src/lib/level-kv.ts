@@ -102,6 +102,8 @@ class LevelKv implements Kv {
  * and values that are buffers nothing is left to encode.
  */
 function writeBatch(db: Database, ops: readonly KvOp[], sync: boolean): Promise<void> {
+  // Of a store that is not open only the public way says so; the other one would use memory that is not its own any more.
+  if (db.status !== 'open') return db.batch(ops as KvOp[], { sync });
   return (db as unknown as { _batch(ops: readonly KvOp[], options: { sync: boolean }): Promise<void> })._batch(ops, {
     sync,
   });
