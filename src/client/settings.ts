@@ -40,7 +40,7 @@ export const CLIENT_SETTINGS = {
     min: 4 * KiB,
     max: 16 * MiB,
   }),
-  readRequestBytes: sizeSetting(1 * MiB, 'largest single read request', {
+  readRequestBytes: sizeSetting(2 * MiB, 'largest single read request', {
     min: LIMITS.blockBytes,
     max: LIMITS.readBytesMax,
   }),
