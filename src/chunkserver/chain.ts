@@ -98,8 +98,8 @@ export class Chain {
   }
 
   /**
-   * Writes the append here and sends it on, at once; settles when this replica and all behind it hold it. The caller has checked everything and
-   * given out the offset; this enters the append into the writer table. Rejects when any of them fails.
+   * Writes the append here and sends it on, at once or with those that gather behind a batch on its way; settles when this replica and all behind it hold
+   * it. The caller has checked everything and given out the offset; this enters the append into the writer table. Rejects when any of them fails.
    */
   async carry(chunk: Chunk, append: ChainAppend, committedBytes: () => number): Promise<void> {
     const { offset, lengthBytes, writer, sequence, settled } = append;

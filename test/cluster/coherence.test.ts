@@ -7,6 +7,7 @@ import { Cluster, until } from './cluster.js';
 import { must, run, shell } from './processes.js';
 
 const problem = kernelTransportProblem();
+// fuse-native cannot tell the kernel to drop what it cached; the kernel transport needs root.
 const kernelTest = problem === undefined ? test.serial : test.serial.skip;
 const ROUNDS = 7;
 const SHOWN_WITHIN_MS = 100;

@@ -5,6 +5,7 @@ import { kernelTransportProblem } from '../../src/mount/kernel/transport.js';
 import { Cluster, gone, until } from './cluster.js';
 import { must, shell } from './processes.js';
 
+// fuse-native passes no locks on; the kernel transport needs root.
 const kernelTest = kernelTransportProblem() === undefined ? test.serial : test.serial.skip;
 /** Long enough for one look at the lock on a busy machine. */
 const TTL_MS = 5000;

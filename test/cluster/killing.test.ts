@@ -3,6 +3,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import test from 'ava';
+import { pause, randomOf } from './chance.js';
 import { Cluster } from './cluster.js';
 import { checkLines, type LineAccount, startWriter } from './lines.js';
 import { must, shell } from './processes.js';
@@ -10,16 +11,6 @@ import { must, shell } from './processes.js';
 const rounds = Number(process.env['GFS_TEST_KILL_ROUNDS'] ?? 5);
 const stopMs = Number(process.env['GFS_TEST_STOP_MS'] ?? (rounds > 10 ? 10_000 : 3000));
 const deadlineMs = 30_000;
-
-function randomOf(seed: number): (bound: number) => number {
-  let state = seed >>> 0;
-  return bound => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return Math.floor((state / 2 ** 32) * bound);
-  };
-}
-
-const pause = (ms: number): Promise<void> => new Promise(resolve => setTimeout(resolve, ms));
 
 /** Local TCP ports of a process's connections. */
 function portsOf(pid: number): number[] {

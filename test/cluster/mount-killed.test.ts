@@ -6,6 +6,7 @@ import path from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { nativeTransportProblem } from '../../src/mount/fuse-native.js';
 import { kernelTransportProblem } from '../../src/mount/kernel/transport.js';
+import { pause, randomOf } from './chance.js';
 import { Cluster, gone, until } from './cluster.js';
 import { checkLines, type LineWriter, startWriter } from './lines.js';
 import { must, shell } from './processes.js';
@@ -15,16 +16,6 @@ const PROBLEMS = { kernel: kernelTransportProblem(), native: nativeTransportProb
 const kinds = (['kernel', 'native'] as const).filter(kind => PROBLEMS[kind] === undefined);
 /** Of each file that is copied in. */
 const FILE_BYTES = 300_000;
-
-function randomOf(seed: number): (bound: number) => number {
-  let state = seed >>> 0;
-  return bound => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return Math.floor((state / 2 ** 32) * bound);
-  };
-}
-
-const pause = (ms: number): Promise<void> => new Promise(resolve => setTimeout(resolve, ms));
 
 /** Copies files into the mount and reads them, on and on, and writes the names of those whose cp(1) was content into a local list. */
 function startCopying(t: ExecutionContext, point: string, round: number, cluster: Cluster): { stop(): Promise<void> } {

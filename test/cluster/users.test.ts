@@ -7,6 +7,7 @@ import { must, shell } from './processes.js';
 
 const canSwitch = process.getuid?.() === 0 && (await shell('command -v setpriv')).code === 0;
 const problem = kernelTransportProblem() ?? (canSwitch ? undefined : 'this test is for root');
+// Switching users takes root, and enforcing their rights the kernel transport, which mounts as root.
 const kernelTest = problem === undefined ? test : test.skip;
 
 /** Alice is in the group `team` (3000), Bob is not. Neither is in /etc/passwd, and need not be. */

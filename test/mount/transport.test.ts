@@ -205,6 +205,7 @@ for (const [kind, problem] of [
     t.is(await mounted.exit, 0);
   });
 
+  // fuse-native passes no locks on.
   const runKernel = kind === 'kernel' ? run : test.serial.skip;
   runKernel(title('flock excludes between descriptors, waits, and ends with its holder'), async t => {
     const { sh } = bound(await mountMemory(t, kind));
