@@ -20,6 +20,11 @@ const DELETIONS_MAX = 50_000;
 /** Handles that this process collected; a late report of one of them is no sign of old metadata. */
 const COLLECTED_MAX = 200_000;
 const RETRY_MS = 5_000;
+/**
+ * The trash is emptied early when servers lack room for one more chunk, or the spare share, and until they have room for this many and half as much
+ * again of the share. Without the distance the first file that goes would end it: a user who deletes ten to make room would get that of one.
+ */
+const CHUNKS_AGAIN = 4;
 /** Later than anything is due. */
 const ALL_DUE_MS = 8e15;
 
@@ -37,6 +42,8 @@ export type UnclearReplica = Omit<Deletion, 'notBeforeMs'>;
 export class Garbage {
   private readonly deletions = new Map<string, Deletion>();
   private readonly collected = new Set<ChunkHandle>();
+  /** Chunks whose records are being removed, with servers that name a replica meanwhile. */
+  private readonly collecting = new Map<ChunkHandle, Set<ServerId>>();
   /** Replicas that are left alone until an operator looks at them. */
   readonly strangers = new Strangers();
   /** Servers that were down when a replica on them was to be deleted: nothing would name it again unless they register. */
@@ -65,6 +72,11 @@ export class Garbage {
       safeMode.distrustMetadata(
         `chunkserver ${server} holds chunk ${handleName(handle)}, which this metadata has never given out: it is an old copy`,
       );
+      return;
+    }
+    const collecting = this.collecting.get(handle);
+    if (collecting) {
+      collecting.add(server);
       return;
     }
     // Handles are given out in order and durably: one below the first of this process was given out and collected before.
@@ -146,13 +158,15 @@ export class Garbage {
     this.deleteSome();
   }
 
-  /** Too few servers have room for the copies of another chunk. */
+  /** Too few servers have room for the copies of another chunk, or had so and have not much more yet. */
   private isSpaceShort(): boolean {
     const { servers, settings, cluster, platform } = this.context;
     const live = servers.all().filter(({ state }) => state !== 'down');
+    const { spareShare } = settings;
+    const chunks = this.wasShort ? CHUNKS_AGAIN : 1;
+    const share = this.wasShort ? spareShare + Math.min(spareShare, 1000 - spareShare) / 2 : spareShare;
     const roomy = live.filter(
-      ({ space }) =>
-        space.freeBytes > Math.max(cluster.chunkSizeBytes, (space.capacityBytes * settings.spareShare) / 1000),
+      ({ space }) => space.freeBytes > Math.max(chunks * cluster.chunkSizeBytes, (space.capacityBytes * share) / 1000),
     );
     // Without servers there is nothing to learn, and nothing to gain.
     const isShort = live.length > 0 && roomy.length < Math.min(cluster.replicas, live.length);
@@ -175,14 +189,23 @@ export class Garbage {
     if (handles.length === 0) return;
     const gone = handles.flatMap(handle => {
       const chunk = findChunk(store, handle);
-      return chunk && store.change(change => forgetGarbage(change, handle)) ? [chunk] : [];
+      if (!chunk || !store.change(change => forgetGarbage(change, handle))) return [];
+      this.collecting.set(handle, new Set());
+      return [chunk];
     });
-    // The record is gone from the disk before a replica goes: otherwise a crash could leave a chunk without bytes.
-    await store.durable();
+    try {
+      // The record is gone from the disk before a replica goes: otherwise a crash could leave a chunk without bytes.
+      await store.durable();
+    } catch (error) {
+      this.collecting.clear();
+      throw error;
+    }
     for (const { handle, version, chain } of gone) {
       leases.drop(handle);
       this.noteCollected(handle);
-      const holders = new Set([...locations.get(handle), ...chain].map(({ server }) => server));
+      const holders = new Set(this.collecting.get(handle));
+      this.collecting.delete(handle);
+      for (const { server } of [...locations.get(handle), ...chain]) holders.add(server);
       for (const server of holders) {
         if (servers.isLive(server)) this.enqueue({ server, handle, version, notBeforeMs: 0 });
         else this.missed.add(server);

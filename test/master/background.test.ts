@@ -148,6 +148,55 @@ test('§4.4 what nothing refers to is deleted after the grace, and not before', 
   t.false(chain[0]!.chunks.has(handle));
 });
 
+test('a replica that is named while the record of its chunk is on its way out is deleted with the others', async t => {
+  const { cluster, inode, handle, chain } = await withSealedChunk(t, { servers: 4, settings: { gcGrace: 1_000 } });
+  const other = cluster.servers.find(server => !chain.includes(server))!;
+  await cluster.ask('truncate', { once: cluster.once(), inode, sizeBytes: 0 });
+  let open!: () => void;
+  cluster.kv.only.gate = new Promise<void>(resolve => (open = resolve));
+  await cluster.clock.advance(3_000);
+  other.hold(handle, 0);
+  await cluster.beat(other, { changed: other.reports() });
+  t.true(
+    cluster.servers.every(server => server.chunks.has(handle)),
+    'the record may still be on the disk',
+  );
+
+  open();
+  await cluster.clock.advance(3_000);
+
+  t.false(cluster.servers.some(server => server.chunks.has(handle)));
+  t.deepEqual(cluster.master.rooms.garbage.unclearReplicas(), []);
+});
+
+test('once servers run full the trash is emptied until there is room for more than the next file', async t => {
+  const { cluster } = await withSealedChunk(t);
+  const trashed = async (): Promise<number> => (await cluster.ask('report', {})).trash;
+  const setFree = (chunks: number): void => {
+    for (const server of cluster.servers) server.freeBytes = 10 ** 9 * 0.05 + chunks * 65_536;
+  };
+  await sealedFile(cluster, 'g');
+  await sealedFile(cluster, 'h');
+  setFree(1);
+  await cluster.ask('unlink', { once: cluster.once(), where: { start: ROOT_INODE, path: 'f' } });
+  await cluster.clock.advance(5_000);
+  t.is(await trashed(), 1, 'there is room: it stays');
+
+  setFree(-1);
+  await cluster.clock.advance(5_000);
+  t.is(await trashed(), 0);
+  setFree(2);
+  await cluster.ask('unlink', { once: cluster.once(), where: { start: ROOT_INODE, path: 'g' } });
+  await cluster.clock.advance(5_000);
+  t.is(await trashed(), 0, 'a little room is not enough again');
+
+  setFree(500);
+  await cluster.clock.advance(5_000);
+  await cluster.ask('unlink', { once: cluster.once(), where: { start: ROOT_INODE, path: 'h' } });
+  await cluster.clock.advance(5_000);
+  t.is(await trashed(), 1);
+});
+
 test('FAULTS promise 8: a replica whose handle was never given out stops deletion and appends', async t => {
   const { cluster, inode, chain } = await withSealedChunk(t, { settings: { safeModeWait: 500 } });
   const foreign = 999 as ChunkHandle;
