@@ -217,6 +217,8 @@ class Running {
       clusterId: () => cluster.clusterId,
       secret: options.secret,
       connectionsMax: options.connectionsMax,
+      // Bytes of files never come this way.
+      payloadBytesMax: 0,
     });
     this.background = new Background(platform);
   }

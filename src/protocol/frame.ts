@@ -89,6 +89,11 @@ export class FrameReader {
     return this.available + (this.header ? this.header.payloadBytes - this.payloadLeft : 0);
   }
 
+  /** Some bytes of a frame are here, and not all. */
+  get isInsideFrame(): boolean {
+    return this.header !== undefined || this.available > 0;
+  }
+
   /** Takes the next bytes and calls `emit` for each frame they complete. Throws BAD_MESSAGE or WRONG_VERSION when the stream cannot be trusted any more. */
   push(data: Buffer, emit: (frame: Frame) => void): void {
     this.pieces.push(data);

@@ -1,7 +1,7 @@
 // Calls over real loopback connections: order, errors, deadlines, secrets, and peers that misbehave.
 import net from 'node:net';
 import test, { type ExecutionContext } from 'ava';
-import { silentLogger } from '../../src/lib/logger.js';
+import { type LogFields, type Logger, silentLogger } from '../../src/lib/logger.js';
 import type { Platform } from '../../src/lib/platform.js';
 import { SystemClock } from '../../src/lib/system-clock.js';
 import { SystemRandom } from '../../src/lib/system-random.js';
@@ -12,12 +12,13 @@ import { encodeBody } from '../../src/protocol/wire-values.js';
 import { type PeerOptions, RpcPeers } from '../../src/rpc/peer.js';
 import { RpcServer, type RpcServerOptions } from '../../src/rpc/server.js';
 import type { Handlers } from '../../src/rpc/types.js';
+import { ManualClock } from '../master/manual-clock.js';
 
 type Served = 'keepSession' | 'read' | 'push';
 const TIMEOUT = { timeoutMs: 5000 };
 const token = Buffer.from('t');
 
-function platform(): Platform {
+function platform(parts: Partial<Platform> = {}): Platform {
   const unused = undefined as never;
   return {
     clock: new SystemClock(),
@@ -27,7 +28,14 @@ function platform(): Platform {
     kv: unused,
     witness: unused,
     logger: silentLogger,
+    ...parts,
   };
+}
+
+/** Keeps the warnings of a server. */
+function warnings(lines: LogFields[]): Logger {
+  const logger: Logger = { ...silentLogger, warn: fields => void lines.push(fields), child: () => logger };
+  return logger;
 }
 
 interface Setup {
@@ -35,15 +43,19 @@ interface Setup {
   peers: (options?: Partial<PeerOptions>) => RpcPeers;
   server: RpcServer<Served>;
   seen: string[];
+  /** What the server warned of. */
+  warned: LogFields[];
 }
 
 async function setup(
   t: ExecutionContext,
   handlers: Partial<Handlers<Served>> = {},
   options: Partial<RpcServerOptions<Served>> = {},
+  parts: Partial<Platform> = {},
 ): Promise<Setup> {
   const seen: string[] = [];
-  const server = new RpcServer<Served>(platform(), {
+  const warned: LogFields[] = [];
+  const server = new RpcServer<Served>(platform({ logger: warnings(warned), ...parts }), {
     clusterId: () => 'cluster-1',
     handlers: {
       keepSession: request => {
@@ -70,7 +82,7 @@ async function setup(
     pools.push(pool);
     return pool;
   };
-  return { address, peers, server, seen };
+  return { address, peers, server, seen, warned };
 }
 
 const session = (n: number): string => n.toString(16).padStart(16, '0');
@@ -254,40 +266,196 @@ function oversized(): Buffer {
   return frame.subarray(0, HEADER_BYTES);
 }
 
+function withPayload(lengthBytes: number): Buffer {
+  const body = encodeBody({ token, push: 1, part: 0, position: 0 });
+  const payload = [Buffer.alloc(lengthBytes, 7)];
+  return Buffer.concat(encodeFrame({ type: FRAME.oneWay, kind: 221, callId: 0, waitMs: 0, body, payload }));
+}
+
+/** A plain socket to the server, on which whatever comes is counted. */
+async function raw(t: ExecutionContext, address: string): Promise<{ socket: net.Socket; closed: Promise<unknown> }> {
+  const [host, port] = address.split(':') as [string, string];
+  const socket = net.connect(Number(port), host);
+  t.teardown(() => socket.destroy());
+  socket.on('error', () => undefined);
+  const closed = new Promise(resolve => socket.once('close', resolve));
+  await new Promise(resolve => socket.once('connect', resolve));
+  return { socket, closed };
+}
+
 const HOSTILE: Record<string, Buffer> = {
   'random bytes': Buffer.from('GET / HTTP/1.1\r\nHost: gfs\r\n\r\n and more'),
   'a call before the greeting': call,
   'a header that does not match its checksum': Buffer.concat([hello, damaged(call, 9)]),
   'a body that does not match its checksum': Buffer.concat([hello, damaged(call, HEADER_BYTES + 3)]),
   'a body over the limit': Buffer.concat([hello, oversized()]),
+  'a payload over the limit': Buffer.concat([hello, withPayload(5000)]),
 };
 
 for (const [name, data] of Object.entries(HOSTILE)) {
-  test(`a peer that sends ${name} is closed, and the server goes on`, async t => {
-    const { address, peers } = await setup(t);
-    const [host, port] = address.split(':') as [string, string];
+  test(`a peer that sends ${name} is closed with one line in the log, and the server goes on`, async t => {
+    const { address, peers, warned } = await setup(t, {}, { payloadBytesMax: 4096 });
 
-    const socket = net.connect(Number(port), host);
-    socket.on('error', () => undefined);
+    const { socket, closed } = await raw(t, address);
     socket.resume();
     socket.write(data);
-    await new Promise(resolve => socket.once('close', resolve));
+    await closed;
+
+    t.deepEqual(
+      warned.map(fields => fields.code),
+      ['BAD_MESSAGE'],
+    );
+    await peers()
+      .get(address)
+      .call('keepSession', { session: session(1) }, TIMEOUT);
+    t.is(warned.length, 1);
+  });
+}
+
+const TRUNCATED: Record<string, Buffer> = {
+  'its greeting': hello.subarray(0, HEADER_BYTES + 2),
+  'a header': Buffer.concat([hello, call.subarray(0, 5)]),
+  'a body': Buffer.concat([hello, call.subarray(0, call.length - 1)]),
+  'a payload': Buffer.concat([hello, withPayload(1000).subarray(0, -1)]),
+};
+
+for (const [name, data] of Object.entries(TRUNCATED)) {
+  test(`a connection that ends in the middle of ${name} leaves one line in the log, and the server goes on`, async t => {
+    const { address, peers, warned, seen } = await setup(t);
+
+    const { socket, closed } = await raw(t, address);
+    socket.resume();
+    socket.end(data);
+    await closed;
 
     await peers()
       .get(address)
       .call('keepSession', { session: session(1) }, TIMEOUT);
-    t.pass();
+    t.deepEqual(
+      warned.map(fields => fields.code),
+      ['CONNECTION_LOST'],
+    );
+    t.deepEqual(seen, [session(1)]);
   });
 }
 
+test('a connection that ends between two messages is no matter for the log', async t => {
+  const { address, server, warned } = await setup(t);
+
+  const { socket, closed } = await raw(t, address);
+  socket.resume();
+  socket.end(Buffer.concat([hello, call]));
+  await closed;
+  const silent = await raw(t, address);
+  silent.socket.resume().end();
+  await silent.closed;
+
+  t.is(server.connectionCount, 0);
+  t.deepEqual(warned, []);
+});
+
+/** Settles once the server has answered the call that is all but the last of what was sent: what stood behind it in one piece has arrived too. */
+async function answered(socket: net.Socket): Promise<void> {
+  let bytes = 0;
+  await new Promise<void>(resolve => {
+    socket.on('data', data => {
+      bytes += data.length;
+      // Two answers: to the greeting and to the call.
+      if (bytes > 2 * HEADER_BYTES) resolve();
+    });
+  });
+}
+
+test('a message that is not there as a whole in time ends its connection with one line; one that is silent between messages stays', async t => {
+  const clock = new ManualClock();
+  const { address, server, warned } = await setup(t, {}, { frameTimeoutMs: 5_000 }, { clock });
+  const quiet = await raw(t, address);
+  quiet.socket.write(Buffer.concat([hello, call]));
+  await answered(quiet.socket);
+  const half = await raw(t, address);
+  half.socket.write(Buffer.concat([hello, call, call.subarray(0, -1)]));
+  await answered(half.socket);
+
+  await clock.advance(5_000);
+  t.is(server.connectionCount, 2);
+  await clock.advance(2_500);
+
+  await half.closed;
+  t.is(server.connectionCount, 1);
+  t.deepEqual(
+    warned.map(fields => fields.code),
+    ['TIMED_OUT'],
+  );
+});
+
+test('while a connection is not read from, the message on its way costs no time', async t => {
+  const clock = new ManualClock();
+  const callsMax = 1024;
+  let handled = 0;
+  let full = (): void => undefined;
+  const allHere = new Promise<void>(resolve => {
+    full = resolve;
+  });
+  const held: Array<() => void> = [];
+  const { address, server, warned } = await setup(
+    t,
+    {
+      keepSession: () => {
+        if (++handled === callsMax) full();
+        return new Promise(resolve => held.push(() => resolve({ body: {} })));
+      },
+    },
+    { frameTimeoutMs: 5_000 },
+    { clock },
+  );
+  const { socket, closed } = await raw(t, address);
+  socket.resume();
+  const calls = Buffer.concat(Array.from({ length: callsMax }, () => call));
+  socket.write(Buffer.concat([hello, calls, call.subarray(0, -1)]));
+  await allHere;
+
+  await clock.advance(60_000);
+  t.is(server.connectionCount, 1);
+  for (const answer of held) answer();
+  await clock.advance(4_000);
+  t.is(server.connectionCount, 1);
+  await clock.advance(4_000);
+
+  await closed;
+  t.is(server.connectionCount, 0);
+  t.deepEqual(
+    warned.map(fields => fields.code),
+    ['TIMED_OUT'],
+  );
+});
+
+test('when unfinished messages take too much memory together, the connection with most of it is closed', async t => {
+  const { address, peers, server, warned } = await setup(t, {}, { unfinishedBytesMax: 1_000_000 });
+  const greedy = await raw(t, address);
+  greedy.socket.resume();
+  greedy.socket.write(Buffer.concat([hello, withPayload(2_000_000).subarray(0, 900_000)]));
+  const modest = await raw(t, address);
+  modest.socket.resume();
+  modest.socket.write(Buffer.concat([hello, withPayload(2_000_000).subarray(0, 300_000)]));
+
+  await greedy.closed;
+
+  t.deepEqual(
+    warned.map(fields => fields.code),
+    ['OVERLOADED'],
+  );
+  t.is(server.connectionCount, 1);
+  await peers()
+    .get(address)
+    .call('keepSession', { session: session(1) }, TIMEOUT);
+});
+
 test('a peer that never greets is closed when its time is up', async t => {
   const { address } = await setup(t, {}, { greetingTimeoutMs: 30 });
-  const [host, port] = address.split(':') as [string, string];
 
-  const socket = net.connect(Number(port), host);
-  socket.on('error', () => undefined);
+  const { socket, closed } = await raw(t, address);
   socket.resume();
-  await new Promise(resolve => socket.once('close', resolve));
+  await closed;
 
   t.pass();
 });
