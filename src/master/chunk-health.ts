@@ -1,8 +1,9 @@
 // What is wrong with one chunk: its record beside what the servers said of its replicas. It only looks; healing decides what is done about it
 // (healing-plan.ts), and nothing is read from disks here.
-import type { ServerId } from '../protocol/ids.js';
+import type { ChunkHandle, ServerId } from '../protocol/ids.js';
 import type { ADMIN_TO_MASTER } from '../protocol/messages.js';
 import type { Infer } from '../protocol/schema.js';
+import { findChunk } from './chunk-table.js';
 import { isCurrent, type Replica } from './locations.js';
 import type { MasterContext } from './master-context.js';
 import type { ChunkRecord } from './records.js';
@@ -36,6 +37,21 @@ export function countGood(tables: Tables, chunk: ChunkRecord, except?: ServerId)
     .filter(replica => isCurrent(replica, chunk));
   const lasting = good.filter(({ server }) => !tables.servers.get(server)?.draining);
   return { good: good.length, lasting: lasting.length };
+}
+
+/**
+ * Good copies that can be reached, for the order in which chunks are healed. The record is read only where replicas differ or are not sealed: nearly all
+ * chunks that a lost server leaves behind are alike, and there may be a hundred thousand.
+ */
+export function goodCopies(tables: Tables & Pick<MasterContext, 'store'>, handle: ChunkHandle): number {
+  const replicas = tables.locations.get(handle);
+  const [first] = replicas;
+  if (!first) return 0;
+  const live = replicas.filter(({ server }) => tables.servers.isLive(server));
+  if (first.state === 'sealed' && replicas.every(replica => isCurrent(replica, first))) return live.length;
+  const chunk = findChunk(tables.store, handle);
+  if (chunk?.state === 'sealed') return live.filter(replica => isCurrent(replica, chunk)).length;
+  return live.filter(({ corrupt, suspect }) => !corrupt && !suspect).length;
 }
 
 type Look = Pick<Finding, 'problems' | 'replicas' | 'good'>;

@@ -221,7 +221,9 @@ export class Garbage {
   }
 
   private deleteSome(): void {
-    const { servers, platform } = this.context;
+    const { servers, platform, safeMode } = this.context;
+    // What was taken from the queue and not deleted would be forgotten until its server names all it has.
+    if (safeMode.isOn) return;
     const now = platform.clock.monotonicMs();
     for (const [key, deletion] of this.deletions) {
       if (this.inFlight >= BOUNDS.deletionsAtOnce) return;
@@ -233,9 +235,9 @@ export class Garbage {
   }
 
   private async delete(deletion: Deletion): Promise<void> {
-    const { orders, store, platform, safeMode } = this.context;
+    const { orders, store, platform } = this.context;
     const { server, handle, version } = deletion;
-    if (safeMode.isOn || findChunk(store, handle)) return;
+    if (findChunk(store, handle)) return;
     this.inFlight++;
     try {
       await orders.give(server, 'deleteChunk', { handle, version });

@@ -2,6 +2,7 @@
 // §4.3; DESIGN 4). Driven by events, with a slow sweep for what they missed; bounded by copy-limits.ts.
 import { asGfsError, GfsError } from '../protocol/errors.js';
 import type { ChunkHandle, ServerId } from '../protocol/ids.js';
+import { goodCopies } from './chunk-health.js';
 import { chunksAfter, findChunk } from './chunks.js';
 import { CopyLimits } from './copy-limits.js';
 import { type HealingStep, nextStep } from './healing-plan.js';
@@ -48,13 +49,13 @@ export class Healing {
     private readonly context: MasterContext,
     private readonly sealing: () => Sealing,
   ) {
-    const { platform, settings, locations, servers, blocked } = context;
+    const { platform, settings, blocked } = context;
     this.copies = new ReplicaCopies(context, sealing);
     this.limits = new CopyLimits(platform.clock, { ...settings, bytesPerSecond: settings.copyRate });
     this.mending = new Mending(context);
     this.running = new RunningCopies(context, this.copies, this.mending, this.limits);
     this.queue = new HealingQueue(platform.clock, {
-      copies: handle => locations.goodCopies(handle, server => servers.isLive(server)),
+      copies: handle => goodCopies(context, handle),
       isBlocked: handle => blocked.has(handle),
     });
     const rules = { readsPerSecond: settings.hotReads, replicasMax: settings.hotReplicas };

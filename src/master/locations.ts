@@ -46,15 +46,6 @@ export class Locations {
     return this.byHandle.get(handle)?.find(replica => replica.server === server);
   }
 
-  /** How many replicas are good as far as can be told from here: reachable, intact, of the newest version that was reported. */
-  goodCopies(handle: ChunkHandle, isLive: (server: ServerId) => boolean): number {
-    const replicas = this.get(handle);
-    const newest = replicas.reduce((version, replica) => Math.max(version, replica.version), 0);
-    let count = 0;
-    for (const { server, version, corrupt } of replicas) if (!corrupt && version === newest && isLive(server)) count++;
-    return count;
-  }
-
   handlesOf(server: ServerId): ReadonlySet<ChunkHandle> {
     return this.byServer.get(server) ?? NONE;
   }

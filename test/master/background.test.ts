@@ -169,6 +169,34 @@ test('a replica that is named while the record of its chunk is on its way out is
   t.deepEqual(cluster.master.rooms.garbage.unclearReplicas(), []);
 });
 
+test('deletions that wait when safe mode begins are made when it is over', async t => {
+  const { cluster, inode } = await withSealedChunk(t, { settings: { gcGrace: 1_000, trash: 0 } });
+  const operator = { ...fakeConnection(), role: 'admin' as const };
+  const others: ChunkHandle[] = [];
+  for (let i = 0; i < 40; i++) others.push(await sealedFile(cluster, `g${i}`));
+  const open: Array<() => void> = [];
+  for (const server of cluster.servers)
+    server.before = kind =>
+      kind === 'deleteChunk' ? new Promise<void>(resolve => void open.push(resolve)) : undefined;
+  await cluster.ask('truncate', { once: cluster.once(), inode, sizeBytes: 0 });
+  for (let i = 0; i < 40; i++)
+    await cluster.ask('unlink', { once: cluster.once(), where: { start: ROOT_INODE, path: `g${i}` } });
+  await cluster.clock.advance(3_000);
+  const waiting = cluster.master.rooms.garbage.deletionCount;
+  t.true(open.length > 0 && waiting > 0, 'some are under way, the others wait');
+
+  await cluster.ask('safemode', { action: 'enter' }, operator);
+  for (const server of cluster.servers) server.before = () => undefined;
+  for (const done of open.splice(0)) done();
+  await cluster.clock.advance(5_000);
+  t.is(cluster.master.rooms.garbage.deletionCount, waiting);
+  t.true(others.some(handle => cluster.servers.some(server => server.chunks.has(handle))));
+
+  await cluster.ask('safemode', { action: 'leave' }, operator);
+  await cluster.clock.advance(5_000);
+  t.false(others.some(handle => cluster.servers.some(server => server.chunks.has(handle))));
+});
+
 test('once servers run full the trash is emptied until there is room for more than the next file', async t => {
   const { cluster } = await withSealedChunk(t);
   const trashed = async (): Promise<number> => (await cluster.ask('report', {})).trash;

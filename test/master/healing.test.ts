@@ -13,11 +13,15 @@ import { ManualClock } from './manual-clock.js';
 
 const LENGTH = 50;
 
-/** A file with one sealed chunk. */
-async function sealed(cluster: FakeCluster, name: string): Promise<{ handle: ChunkHandle; chain: FakeServer[] }> {
+/** A file with one sealed chunk, of which the last `short` replicas lack bytes. */
+async function sealed(
+  cluster: FakeCluster,
+  name: string,
+  short = 0,
+): Promise<{ handle: ChunkHandle; chain: FakeServer[] }> {
   const target = await cluster.target(await cluster.createFile(name));
   const chain = cluster.chainOf(target);
-  for (const server of chain) server.hold(target.handle, LENGTH);
+  for (const [i, server] of chain.entries()) server.hold(target.handle, i < chain.length - short ? LENGTH : LENGTH / 2);
   await cluster.ask('complain', { handle: target.handle, version: 1 });
   await cluster.clock.advance(100);
   return { handle: target.handle, chain };
@@ -180,6 +184,24 @@ test('§4.3 chunks with the fewest good copies come first, then those that block
   t.deepEqual(
     first,
     [0, 3, 2, 1].map(i => files[i]!.handle),
+  );
+});
+
+test('§4.3 a replica that is shorter than its chunk was sealed at is no good copy in the order of healing', async t => {
+  const cluster = await FakeCluster.start(t, { servers: 5, settings: { copiesMax: 1 } });
+  const copies = holdCopies(t, cluster);
+  // The first takes the slot, so that the others wait and can be put in order.
+  const files = [await sealed(cluster, 'f', 1)];
+  await cluster.clock.advance(1_000);
+  files.push(await sealed(cluster, 'one is short', 1), await sealed(cluster, 'two are short', 2));
+  for (let i = 0; i < 6; i++) {
+    await cluster.clock.advance(1_000);
+    copies.release();
+  }
+
+  t.deepEqual(
+    [...new Set(copies.order)],
+    [0, 2, 1].map(i => files[i]!.handle),
   );
 });
 
