@@ -67,7 +67,7 @@ export class Chunkserver {
 
   /**
    * Opens the data, checks what it finds, listens, and tries once to register; settles with the address listened on. When the master does not
-   * answer it goes on trying. Rejects with WRONG_DATA, IN_USE, DISK_FAILED, WRONG_CLUSTER; then nothing is left running.
+   * answer it goes on trying. Rejects with WRONG_DATA, IN_USE, DISK_FAILED, WRONG_CLUSTER, UNAUTHENTICATED; then nothing is left running.
    */
   async start(): Promise<Address> {
     assert(!this.running && !this.stopping, 'a chunkserver starts once');
@@ -75,8 +75,7 @@ export class Chunkserver {
       const running = await this.open();
       this.running = running;
       this.address = await running.server.listen(this.settings.listen ?? '');
-      // Once here, so that a wrong cluster is found before this server says it is ready.
-      await running.link.turn();
+      await running.link.start();
       this.runLoops(running);
       return this.address;
     } catch (error) {

@@ -1,8 +1,9 @@
 // This server's line to the master: it registers, reports its chunks in pages, sends heartbeats and takes their answers to keys, clock and
-// leases. While the master is away it keeps trying; what is served meanwhile is bounded by leases and tokens, not by this file.
+// leases. While the master is away, or a wrong one is in its place, it keeps trying; what is served meanwhile is bounded by leases and tokens, not by
+// this file.
 import type { Clock } from '../lib/clock.js';
 import type { Logger } from '../lib/logger.js';
-import { asGfsError, GfsError, hasCode } from '../protocol/errors.js';
+import { asGfsError, GfsError } from '../protocol/errors.js';
 import type { ChunkHandle } from '../protocol/ids.js';
 import { LIMITS } from '../protocol/limits.js';
 import type { Kind, Reply, Request } from '../protocol/messages.js';
@@ -43,7 +44,10 @@ export class MasterLink {
   /** The cluster's; meaningless before the first registration. */
   chunkSizeBytes: number = LIMITS.chunkSizeBytesDefault;
   private stopped = false;
-  private wasLost = false;
+  /** What was said in the log since the master was heard last: each once. */
+  private readonly troubles = new Set<'silent' | 'refused'>();
+  /** How often the one at the master's address was not the master, one after another. */
+  private refusals = 0;
   /** Of the last page of a report or heartbeat that was sent. */
   private sequence = 0;
 
@@ -53,31 +57,66 @@ export class MasterLink {
     this.comparison = new Comparison(parts.store, parts.clock);
   }
 
-  /** Registers, then heartbeats, until stop(). Rejects with WRONG_CLUSTER or WRONG_DATA, when going on makes no sense. */
-  async run(): Promise<void> {
-    while (!this.stopped) await this.parts.pause.sleep(await this.turn());
+  /**
+   * The first try to register, before this server says that it is ready: a wrong address, secret or directory is found here. Rejects with WRONG_CLUSTER,
+   * UNAUTHENTICATED, WRONG_DATA; when the master only does not answer, `run` goes on.
+   */
+  async start(): Promise<void> {
+    const failure = await this.turn();
+    if (!failure) return;
+    if (isRefusal(failure)) throw failure;
+    this.note(failure);
   }
 
-  /** One registration or heartbeat; settles with the pause before the next. Rejects as run does; other failures are logged and tried again. */
-  async turn(): Promise<number> {
-    const { logger, settings } = this.parts;
-    const wasRegistered = this.isRegistered;
-    try {
-      if (wasRegistered) await this.beat();
-      else await this.register();
-      if (this.wasLost) logger.info({ master: settings.master }, 'the master is back');
-      this.wasLost = false;
+  /** Registers, then heartbeats, until stop(). Rejects with WRONG_DATA, when a later process has taken this server's place. */
+  async run(): Promise<void> {
+    while (!this.stopped) {
+      const wasRegistered = this.isRegistered;
+      const failure = await this.turn();
+      if (failure) this.note(failure);
       // The first heartbeat follows a registration at once: only then a restarted master knows which leases there are.
-      return wasRegistered ? settings.heartbeat : 0;
-    } catch (error) {
-      if (this.stopped) return 0;
-      if (hasCode(error, 'WRONG_CLUSTER', 'WRONG_DATA', 'UNAUTHENTICATED')) throw error;
-      const { code, message } = asGfsError(error);
-      if (!this.wasLost) logger.warn({ master: settings.master, code, reason: message }, 'the master does not answer');
-      this.wasLost = true;
-      // Appends that need the master wait for this server, so a restarted one is found soon, and one that forgot us is told at once.
-      return code === 'SESSION_EXPIRED' ? 0 : Math.min(settings.heartbeat, BOUNDS.masterRetryMs);
+      const pauseMs = failure ? this.retryMs(failure) : wasRegistered ? this.parts.settings.heartbeat : 0;
+      await this.parts.pause.sleep(pauseMs);
     }
+  }
+
+  /** One registration or heartbeat; settles with what went wrong and is tried again. Rejects with WRONG_DATA. */
+  private async turn(): Promise<GfsError | undefined> {
+    const { logger, settings } = this.parts;
+    try {
+      if (this.isRegistered) await this.beat();
+      else await this.register();
+      if (this.troubles.size > 0) logger.info({ master: settings.master }, 'the master is back');
+      this.troubles.clear();
+      this.refusals = 0;
+      return undefined;
+    } catch (error) {
+      const failure = asGfsError(error);
+      if (failure.code === 'WRONG_DATA' && !this.stopped) throw failure;
+      this.refusals = isRefusal(failure) ? this.refusals + 1 : 0;
+      return failure;
+    }
+  }
+
+  /** Appends that need the master wait for this server, so a restarted one is found soon, and one that forgot us is told at once. */
+  private retryMs(failure: GfsError): number {
+    if (failure.code === 'SESSION_EXPIRED') return 0;
+    const retryMs = Math.min(this.parts.settings.heartbeat, BOUNDS.masterRetryMs);
+    return Math.min(BOUNDS.refusedRetryMaxMs, retryMs * 2 ** Math.min(20, Math.max(0, this.refusals - 1)));
+  }
+
+  private note(failure: GfsError): void {
+    const { logger, settings } = this.parts;
+    const trouble = isRefusal(failure) ? 'refused' : 'silent';
+    if (this.stopped || this.troubles.has(trouble)) return;
+    this.troubles.add(trouble);
+    const fields = { master: settings.master, code: failure.code, reason: failure.message };
+    if (trouble === 'silent') logger.warn(fields, 'the master does not answer');
+    else
+      logger.error(
+        fields,
+        'another master is in the place of the right one: this server keeps its data and goes on trying; start the right one there',
+      );
   }
 
   stop(): void {
@@ -189,4 +228,9 @@ export class MasterLink {
     const { body } = await peers.get(settings.master ?? '').call(kind, request, { timeoutMs });
     return body;
   }
+}
+
+/** Who answers at the master's address is not the master of this server's data, or does not know its secret. */
+function isRefusal({ code }: GfsError): boolean {
+  return code === 'WRONG_CLUSTER' || code === 'UNAUTHENTICATED';
 }

@@ -52,6 +52,8 @@ export type ChunkserverSettings = SettingValues<typeof CHUNKSERVER_SETTINGS> & {
 export const BOUNDS = {
   /** Pause before a master that did not answer is called again, where a heartbeat is not more often anyway. */
   masterRetryMs: 250,
+  /** The same doubles up to this while another cluster's master is in its place. */
+  refusedRetryMaxMs: 5_000,
   /** One write to a chunk file takes queued appends up to about this many bytes. */
   writeBytesMax: 8 * MiB,
   /** Appended bytes of a chunk that may be on their way to the disk only in the operating system's cache before they are sent on. */

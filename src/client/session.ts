@@ -27,6 +27,8 @@ export class Session {
   #renewing: Promise<void> | undefined;
   #keeping: { stop(): void } | undefined;
   #isClosed = false;
+  /** The connection broke, and the master was not told of the next one since: it would send notices nowhere. */
+  #isDetached = false;
   /** How many open files of this client there are per inode. */
   readonly #opens = new Map<InodeId, number>();
   /** Opening and closing one inode, one after another, so that a repeated close never undoes a later open. */
@@ -116,6 +118,7 @@ export class Session {
   /** A sign of life. Never rejects. */
   async keep(): Promise<void> {
     if (this.#isClosed) return;
+    if (this.#isDetached && !this.#renewing) return await this.reconnect();
     const id = this.#id;
     const deadlineMs = this.#clock.monotonicMs() + Math.max(this.facts.ttlMs, this.parts.settings.masterTryMs);
     await this.#quietly(async () => {
@@ -133,6 +136,7 @@ export class Session {
     if (this.#isClosed || this.#id === '') return;
     const deadlineMs = this.#clock.monotonicMs() + Math.max(this.facts.ttlMs, this.parts.settings.masterTryMs);
     const id = this.#id;
+    this.#isDetached = true;
     await this.#quietly(async () => {
       await this.#renew(id, deadlineMs);
       if (this.#id === id) this.options.onResumed();
@@ -199,5 +203,6 @@ export class Session {
     }
     this.#facts = facts;
     this.#id = session;
+    this.#isDetached = false;
   }
 }

@@ -99,7 +99,7 @@ export class Accepted<Kinds extends Kind> implements ServerConnection {
   /** Closes it with a line in the log. */
   refuse(error: GfsError): void {
     if (this.stage === 'closed') return;
-    this.logClosed(error);
+    if (this.stage === 'open' || this.server.isNews(this, error)) this.logClosed(error);
     this.end({ flush: true });
   }
 

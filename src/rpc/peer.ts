@@ -265,8 +265,10 @@ class Link {
     try {
       this.reader.push(data, frame => this.onFrame(frame));
     } catch (error) {
-      this.platform.logger.warn(
-        { address: this.address, code: asGfsError(error).code, reason: asGfsError(error).message },
+      const { code, message: reason } = asGfsError(error);
+      // A failed greeting is what the waiting calls reject with: whoever made them says so, and not at every try.
+      this.platform.logger[this.isOpen ? 'warn' : 'debug'](
+        { address: this.address, code, reason },
         'connection to a server closed',
       );
       this.end(this.isOpen ? undefined : asGfsError(error));

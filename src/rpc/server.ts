@@ -6,6 +6,7 @@ import { GfsError } from '../protocol/errors.js';
 import { LIMITS } from '../protocol/limits.js';
 import { type Kind, MESSAGES } from '../protocol/messages.js';
 import { Accepted } from './accepted-connection.js';
+import { Refusals } from './refusals.js';
 import type { Handlers, ServerConnection } from './types.js';
 
 export interface RpcServerOptions<Kinds extends Kind> {
@@ -50,6 +51,7 @@ export class RpcServer<Kinds extends Kind> {
   private sweeper: { cancel(): void } | undefined;
   private unfinishedBytes = 0;
   readonly options: RpcServerOptions<Kinds> & typeof DEFAULTS;
+  readonly refusals = new Refusals();
   /** @internal */
   readonly uncheckedKinds: ReadonlySet<number>;
 
@@ -97,6 +99,13 @@ export class RpcServer<Kinds extends Kind> {
   /** @internal */
   forget(connection: Accepted<Kinds>): void {
     this.connections.delete(connection);
+  }
+
+  /** @internal Whether the log does not know yet why a greeting failed: who is of another cluster or has no secret tries again for ever. */
+  isNews({ remoteAddress, role }: Accepted<Kinds>, { code, message: reason }: GfsError): boolean {
+    if (code !== 'WRONG_CLUSTER' && code !== 'UNAUTHENTICATED') return true;
+    const host = remoteAddress.replace(/:\d+$/, '');
+    return this.refusals.note({ host, role, code, reason }, this.platform.clock.monotonicMs());
   }
 
   /** @internal Connections tell how much of an unfinished message they hold. */

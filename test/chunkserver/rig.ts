@@ -145,6 +145,9 @@ export class Rig {
   knows = true;
   clusterId = CLUSTER;
   registrations = 0;
+  private readonly registered = new Set<ServerId>();
+  /** Whoever greets this has another cluster or secret than the servers. */
+  private masterServer!: RpcServer<keyof typeof CHUNKSERVER_TO_MASTER>;
   private readonly masterPlatform: Platform;
   private readonly peers: RpcPeers;
 
@@ -156,7 +159,7 @@ export class Rig {
     this.network = new SimNetwork(this.simulator, { longChance: 0 });
     this.masterPlatform = new SimNode(this.simulator, this.network, 'master').boot();
     const client = new SimNode(this.simulator, this.network, 'client').boot();
-    this.peers = new RpcPeers(client, { role: 'client', clusterId: () => this.clusterId });
+    this.peers = new RpcPeers(client, { role: 'client', clusterId: () => CLUSTER });
   }
 
   static async start(t: ExecutionContext, options: RigOptions = {}): Promise<Rig> {
@@ -337,6 +340,7 @@ export class Rig {
         register: request => {
           this.registrations++;
           this.knows = true;
+          this.registered.add(request.server);
           this.reports.set(request.server, new Map());
           const chunkSizeBytes = this.options.chunkSizeBytes ?? 4 * MiB;
           const { clusterId, masterNowMs } = this;
@@ -353,7 +357,8 @@ export class Rig {
           if (request.leases.length > 0) this.leases = request.leases;
           if (request.reads.length > 0) this.reads = request.reads;
           const extended = this.extends ? request.leases.filter(lease => lease.active) : [];
-          return { body: { registered: this.knows, masterNowMs: this.masterNowMs, keys: keys(), extended } };
+          const registered = this.knows && this.registered.has(request.server);
+          return { body: { registered, masterNowMs: this.masterNowMs, keys: keys(), extended } };
         },
         returnLease: ({ handle, version, lengthBytes }) => {
           this.returned.push({ handle: handle as ChunkHandle, version, lengthBytes });
@@ -362,6 +367,15 @@ export class Rig {
       },
     });
     await server.listen(MASTER);
+    this.masterServer = server;
+  }
+
+  /** Another master is at the master's address from now on, or the right one again. */
+  replaceMaster({ clusterId = CLUSTER, secret }: { clusterId?: string; secret?: Buffer } = {}): void {
+    this.clusterId = clusterId;
+    this.masterServer.options.secret = secret;
+    this.registered.clear();
+    for (const { name } of this.hosts) this.network.reset(name, 'master');
   }
 
   private hear(server: ServerId, report: WireChunkReport): void {

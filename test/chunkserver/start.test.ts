@@ -237,7 +237,7 @@ test('a chunk goes to the disk with more room, and a failing disk takes only its
   t.is(host.node.disk.filePaths('/disk2/chunks/09').length, 1);
 });
 
-test('a master of another cluster is refused, at the start and later', async t => {
+test('a master of another cluster is refused at the start', async t => {
   const rig = await Rig.start(t, { servers: 1 });
   const host = rig.hosts[0]!;
   await host.stop();
@@ -262,3 +262,36 @@ test('a server starts without a master and registers when there is one', async t
 
   t.true(host.process!.isRegistered);
 });
+
+for (const [what, wrong] of [
+  ['of another cluster', { clusterId: 'another' }],
+  ['with another secret', { secret: Buffer.from('another') }],
+] as const)
+  test(`a master ${what} in the place of the right one: servers say so once, try less and less often, serve reads, and go on with the right one`, async t => {
+    const rig = await Rig.start(t);
+    const bytes = pattern(100 * KiB);
+    await rig.appendAll([bytes]);
+    const tries = (): number => rig.simulator.traceLines.filter(line => line.includes('connect')).length;
+    const told = (): string[] =>
+      rig.simulator.traceLines.filter(line => /another master is in the place of the right one/.test(line));
+
+    rig.replaceMaster(wrong);
+    await rig.pass(40_000);
+    const triesBefore = tries();
+    await rig.pass(40_000);
+
+    for (const host of rig.hosts) {
+      t.is(host.failure, undefined);
+      t.true((await rig.do(() => rig.read(host, 0, bytes.length))).equals(bytes));
+    }
+    t.is(told().length, rig.hosts.length, told().join('\n'));
+    t.true(tries() - triesBefore <= rig.hosts.length * 10, 'about every five seconds');
+    t.is(rig.registrations, rig.hosts.length);
+
+    rig.replaceMaster();
+    await rig.pass(6_000);
+
+    t.is(rig.registrations, 2 * rig.hosts.length);
+    for (const host of rig.hosts) t.like(rig.report(host), { lengthBytes: bytes.length });
+    t.is((await rig.do(() => rig.append({ bytes: hello, sequence: 2 }))).offset, bytes.length);
+  });

@@ -137,6 +137,38 @@ test('a lost connection is told to who watches changes, and the session is taken
   });
 });
 
+for (const code of ['WRONG_CLUSTER', 'UNAUTHENTICATED'] as const)
+  test(`a wrong master in the place of the right one (${code}): operations end with that at once, and go on with the right one, notices too`, async t => {
+    await withCluster(t, async cluster => {
+      const client = await cluster.connect();
+      const { file } = await newFile(client);
+      await file.append([Buffer.from('before')], { split: false });
+      let isWrong = true;
+      cluster.bends.push(call => (isWrong && call.address === MASTER ? code : undefined));
+      cluster.hooks!.onLost(MASTER);
+      await cluster.simulator.sleep(100);
+      const startMs = cluster.simulator.nowMs;
+
+      const works: Array<() => Promise<unknown>> = [
+        () => client.lookup(at('f')),
+        () => client.makeDirectory(at('d'), OWNER),
+        () => file.read(0, 6),
+      ];
+      for (const work of works) t.true(hasCode(await t.throwsAsync(work()), code));
+      t.true(cluster.simulator.nowMs - startMs < 100, 'they do not wait for their deadlines');
+      isWrong = false;
+      const opened = cluster.count('openSession');
+      await client.makeDirectory(at('d'), OWNER);
+      await file.append([Buffer.from(' and after')], { split: false });
+      await cluster.simulator.sleep(20_000);
+
+      t.is(Buffer.concat(await file.read(0, 16)).toString(), 'before and after');
+      t.is(cluster.count('openSession'), opened + 1, 'the same session, on a connection that notices go to');
+      await cluster.simulator.sleep(60_000);
+      t.is(cluster.count('openSession'), opened + 1, 'once');
+    });
+  });
+
 test('a lock that cannot be claimed in a new session is lost: its holder is told, once, and does not claim it again', async t => {
   await withCluster(t, async cluster => {
     const client = await cluster.connect();

@@ -374,11 +374,6 @@ test.serial(
 
     put(`${right}.good`);
     await cluster.startMaster();
-    // Those that gave up are started again, as their supervisor would.
-    for (let i = 0; i < cluster.servers.length; i++) {
-      await cluster.servers[i]!.daemon.stop();
-      await cluster.startServer(i);
-    }
     const again = await client(t, cluster);
     await untilWell(cluster);
     await checkAll(t, again, names, 30_000);
