@@ -146,6 +146,8 @@ export class Chain {
     const [here, there] = await Promise.allSettled([this.store.sync(chunk, lengthBytes), onward]);
     if (here.status === 'rejected') throw here.reason;
     if (there.status === 'rejected') throw there.reason;
+    // Meanwhile it may have become clear that the bytes are not here after all.
+    if (chunk.corrupt || chunk.failure || !chunk.exists) throw new GfsError('BROKEN');
   }
 
   /** Sends the append on as soon as the gate lets it, unless the chunk has changed or broken meanwhile. */

@@ -12,6 +12,7 @@ import { BlockChecksums } from './block-checksums.js';
 import { Chunk } from './chunk.js';
 import type { Tombstone } from './chunk-record.js';
 import type { DataDirectory } from './data-directory.js';
+import { FileSync } from './file-sync.js';
 import { ForwardGate } from './forward-gate.js';
 import { BOUNDS, type ChunkserverSettings } from './settings.js';
 import { VerifiedReader } from './verified-reader.js';
@@ -29,7 +30,8 @@ export class ChunkStore {
   /** What the master has not heard of. Values are read when they are sent. */
   private readonly changed = new Map<ChunkHandle, Chunk>();
   private readonly syncs = new Map<Chunk, Promise<void>>();
-  private readonly writeBack = new WriteBack((chunk, error) => this.failSync(chunk, error));
+  private readonly fileSync: FileSync;
+  private readonly writeBack: WriteBack;
   /** Chunks that were read since the last heartbeat. */
   private readonly read = new Set<Chunk>();
 
@@ -38,7 +40,15 @@ export class ChunkStore {
     private readonly settings: ChunkserverSettings,
     readonly disks: readonly DataDirectory[],
   ) {
-    for (const disk of disks) disk.onFailure = () => this.onDiskFailure(disk);
+    this.fileSync = new FileSync(platform, chunk => this.noteChange(chunk));
+    this.writeBack = new WriteBack(this.fileSync, platform.logger);
+    for (const disk of disks) {
+      disk.onFailure = () => this.onDiskFailure(disk);
+      disk.onSyncLost = (handle, error) => {
+        const chunk = this.chunks.get(handle);
+        if (chunk) void this.fileSync.fail(chunk, error);
+      };
+    }
   }
 
   // ---- the table
@@ -126,7 +136,7 @@ export class ChunkStore {
 
   // ---- the disk
 
-  /** Records the chunk as it is, on the disk when `sync`. Throws STORE_FAILED or DISK_FAILED when its disk has failed. */
+  /** Records the chunk as it is, on the disk when `sync`. Throws STORE_FAILED or DISK_FAILED when its disk or a sync of it has failed. */
   async commit(chunk: Chunk, options: { sync: boolean; ops?: readonly KvOp[] }): Promise<void> {
     if (chunk.failure) throw chunk.failure;
     await chunk.disk.commits.commit(chunk, options);
@@ -137,6 +147,7 @@ export class ChunkStore {
    * then nobody knows what the disk has, and it takes no more writes (a second fsync would claim success).
    */
   async sync(chunk: Chunk, lengthBytes: number): Promise<void> {
+    if (chunk.failure) throw chunk.failure;
     while (chunk.durableBytes < lengthBytes && !chunk.gone) {
       let running = this.syncs.get(chunk);
       if (!running) {
@@ -144,6 +155,7 @@ export class ChunkStore {
         this.syncs.set(chunk, running);
       }
       await running;
+      if (chunk.failure) throw chunk.failure;
       if (chunk.writtenBytes < lengthBytes)
         throw new GfsError('NO_CHUNK', 'the replica has less than was to be synced');
     }
@@ -152,49 +164,18 @@ export class ChunkStore {
   /** All written bytes are on the disk, and then the record as `change` leaves it. Rejects as `sync`. Requires an idle queue. */
   async settle(chunk: Chunk, change: () => void): Promise<void> {
     const { writtenBytes, cuts } = chunk;
-    if (chunk.durableBytes < writtenBytes) await this.syncFile(chunk);
+    if (chunk.durableBytes < writtenBytes) await this.fileSync.run(chunk);
     change();
     await this.commit(chunk, { sync: true });
+    if (chunk.failure) throw chunk.failure;
     if (chunk.cuts === cuts) chunk.durableBytes = Math.max(chunk.durableBytes, writtenBytes);
   }
 
   private async syncNow(chunk: Chunk): Promise<void> {
     const { writtenBytes, cuts } = chunk;
-    await this.syncFile(chunk);
+    await this.fileSync.run(chunk);
     await this.commit(chunk, { sync: true });
     if (chunk.cuts === cuts) chunk.durableBytes = Math.max(chunk.durableBytes, writtenBytes);
-  }
-
-  private async syncFile(chunk: Chunk): Promise<void> {
-    if (chunk.failure) throw chunk.failure;
-    const { writtenBytes, cuts } = chunk;
-    const isFirst = chunk.syncedBytes === 0;
-    try {
-      await chunk.disk.files.use(chunk.handle, { create: false }, file => file.sync());
-      if (isFirst) await this.platform.disk.syncDirectory(chunk.disk.files.folderOf(chunk.handle));
-    } catch (error) {
-      throw await this.failSync(chunk, error);
-    }
-    if (chunk.cuts === cuts) chunk.syncedBytes = Math.max(chunk.syncedBytes, writtenBytes);
-  }
-
-  private async failSync(chunk: Chunk, cause: unknown): Promise<GfsError> {
-    await this.distrust(chunk);
-    const reason = `sync of chunk ${chunk.handle} in ${chunk.disk.path} failed: ${(cause as Error).message}`;
-    return chunk.disk.fail(new GfsError('DISK_FAILED', reason, { cause }));
-  }
-
-  /** After a failed sync reads show bytes that the disk may never get, also to later processes: the replica is to be copied as a whole. */
-  private async distrust(chunk: Chunk): Promise<void> {
-    chunk.brokenVersion = chunk.version;
-    chunk.corrupt = true;
-    this.noteChange(chunk);
-    try {
-      await this.commit(chunk, { sync: true });
-    } catch (error) {
-      const { code, message } = asGfsError(error);
-      this.platform.logger.warn({ handle: chunk.handle, code, reason: message }, 'a failed sync could not be recorded');
-    }
   }
 
   /**
@@ -240,7 +221,7 @@ export class ChunkStore {
       this.chunks.delete(chunk.handle);
     }
     await this.commit(chunk, { sync: true, ops });
-    await chunk.disk.files.drop(chunk.handle);
+    await chunk.disk.files.drop(chunk.handle, { discard: true });
     await this.platform.disk.remove(chunk.disk.pathOf(chunk.handle));
     this.noteChange(chunk);
   }

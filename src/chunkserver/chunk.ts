@@ -43,6 +43,8 @@ export class Chunk {
   endBytes = 0;
   /** Synced, with a synced record of it, by this process. */
   durableBytes = 0;
+  /** Bytes were lost in a failed sync: nothing that the disk says of this chunk is believed in this process. */
+  syncFailure: GfsError | undefined;
   /** How far write-back.ts has sent it on to the disk; no promise. */
   sentOnBytes = 0;
   /** The version in which the chunk takes no more appends because something failed; 0 none. */
@@ -145,7 +147,7 @@ export class Chunk {
 
   /** The failure that keeps this chunk from changing, if there is one. */
   get failure(): GfsError | undefined {
-    return this.disk.failure;
+    return this.syncFailure ?? this.disk.failure;
   }
 
   checkInvariants(): void {

@@ -20,6 +20,8 @@ export class DataDirectory {
   failure: GfsError | undefined;
   /** Called once, when the disk fails. */
   onFailure: (disk: DataDirectory) => void = () => undefined;
+  /** A file was closed to make room for others, and with it bytes were lost. */
+  onSyncLost: (handle: ChunkHandle, error: unknown) => void = () => undefined;
   space: DiskSpace = { capacityBytes: 0, freeBytes: 0 };
   /** Bytes of the chunks here. */
   usedBytes = 0;
@@ -31,7 +33,9 @@ export class DataDirectory {
     readonly platform: Platform,
     openFilesMax: number,
   ) {
-    this.files = new OpenFiles(platform.disk, `${path}/chunks`, openFilesMax);
+    this.files = new OpenFiles(platform.disk, `${path}/chunks`, openFilesMax, (handle, error) =>
+      this.onSyncLost(handle, error),
+    );
   }
 
   /**

@@ -76,7 +76,7 @@ export class Mending {
   private async mendBlocks(work: Work): Promise<boolean> {
     const { order, chunk } = work;
     // By its name: the file may not be there any more.
-    await chunk.disk.files.drop(chunk.handle);
+    await chunk.disk.files.drop(chunk.handle, { discard: false });
     let wasWhole = true;
     for (let at = 0; at < order.lengthBytes; at += BOUNDS.pieceBytes) {
       const pieceBytes = Math.min(BOUNDS.pieceBytes, order.lengthBytes - at);

@@ -1,10 +1,10 @@
 // The open chunk files of one disk: opened when used, kept open while there is room, closed longest-unused first and never while in use.
-// It knows paths and handles, not what is in the files.
+// It knows paths and handles, not what is in the files; but it closes none that was written to without having asked whether the bytes are on the disk.
 import type { Disk, DiskFile } from '../lib/disk.js';
 import { type ChunkHandle, handleName } from '../protocol/ids.js';
 
 interface OpenFile {
-  file: Promise<DiskFile>;
+  file: Promise<WatchedFile>;
   users: number;
   /** Not to be kept when the last user is done. */
   dropped: boolean;
@@ -13,11 +13,18 @@ interface OpenFile {
 export class OpenFiles {
   /** In the order of their last use. */
   private readonly files = new Map<ChunkHandle, OpenFile>();
+  /**
+   * Files on their way out. INVARIANT: a chunk has one descriptor at a time. An error of the disk is told to those that were open when it came; who opens
+   * the file after one of them was told hears of success.
+   */
+  private readonly closing = new Map<ChunkHandle, Promise<void>>();
 
+  /** `onLost`: bytes that were written through a file which had to make room are not on the disk. */
   constructor(
     private readonly disk: Disk,
     private readonly folder: string,
     private readonly filesMax: number,
+    private readonly onLost: (handle: ChunkHandle, error: unknown) => void,
   ) {}
 
   folderOf(handle: ChunkHandle): string {
@@ -34,7 +41,7 @@ export class OpenFiles {
     if (open) {
       this.files.delete(handle);
     } else {
-      open = { file: this.disk.open(this.pathOf(handle), options), users: 0, dropped: false };
+      open = { file: this.open(handle, options), users: 0, dropped: false };
       this.makeRoom();
     }
     this.files.set(handle, open);
@@ -47,20 +54,29 @@ export class OpenFiles {
       throw error;
     } finally {
       open.users--;
-      if (open.users === 0 && open.dropped) await close(open);
+      // Not waited for: whoever failed is told at once, and the next user waits before it opens the file.
+      if (open.users === 0 && open.dropped) void this.close(handle, open);
     }
   }
 
-  /** Closes the chunk's file once nobody uses it. */
-  async drop(handle: ChunkHandle): Promise<void> {
+  /** Closes the chunk's file once nobody uses it. `discard`: nobody needs its bytes any more. */
+  async drop(handle: ChunkHandle, options: { discard: boolean }): Promise<void> {
     const open = this.files.get(handle);
-    if (!open) return;
+    if (!open) return this.closing.get(handle);
     this.forget(handle, open);
-    if (open.users === 0) await close(open);
+    if (options.discard) (await open.file.catch(() => undefined))?.discard();
+    if (open.users === 0) await this.close(handle, open);
   }
 
   async closeAll(): Promise<void> {
-    await Promise.all([...this.files.keys()].map(handle => this.drop(handle)));
+    await Promise.all([...this.files.keys()].map(handle => this.drop(handle, { discard: true })));
+    await Promise.all(this.closing.values());
+  }
+
+  private async open(handle: ChunkHandle, options: { create: boolean }): Promise<WatchedFile> {
+    // At once where nothing is in the way.
+    if (this.closing.has(handle)) await this.closing.get(handle);
+    return new WatchedFile(await this.disk.open(this.pathOf(handle), options));
   }
 
   private forget(handle: ChunkHandle, open: OpenFile): void {
@@ -73,16 +89,83 @@ export class OpenFiles {
     for (const [handle, open] of this.files) {
       if (open.users > 0) continue;
       this.forget(handle, open);
-      void close(open);
+      void this.close(handle, open);
       return;
+    }
+  }
+
+  private close(handle: ChunkHandle, open: OpenFile): Promise<void> {
+    const before = this.closing.get(handle) ?? Promise.resolve();
+    const closed = before
+      .then(() => this.closeNow(handle, open))
+      .finally(() => {
+        if (this.closing.get(handle) === closed) this.closing.delete(handle);
+      });
+    this.closing.set(handle, closed);
+    return closed;
+  }
+
+  private async closeNow(handle: ChunkHandle, open: OpenFile): Promise<void> {
+    let file: WatchedFile;
+    try {
+      file = await open.file;
+    } catch {
+      // It was never opened: its users were told.
+      return;
+    }
+    try {
+      if (file.isUnsynced) await file.sync();
+    } catch (error) {
+      this.onLost(handle, error);
+    }
+    try {
+      await file.close();
+    } catch {
+      // Nothing is left to close: what was written through it is on the disk, or has just been reported.
     }
   }
 }
 
-async function close(open: OpenFile): Promise<void> {
-  try {
-    await (await open.file).close();
-  } catch {
-    // It was never opened, or the disk that it is on has failed: its users were told, and nothing is left to close.
+/** Knows whether anything was written since its last sync. */
+class WatchedFile implements DiskFile {
+  isUnsynced = false;
+  private isDiscarded = false;
+
+  constructor(private readonly file: DiskFile) {}
+
+  discard(): void {
+    this.isDiscarded = true;
+    this.isUnsynced = false;
+  }
+
+  async write(buffers: readonly Buffer[], position: number): Promise<void> {
+    try {
+      await this.file.write(buffers, position);
+    } finally {
+      // At its end: a sync that began before it does not count.
+      this.isUnsynced = !this.isDiscarded;
+    }
+  }
+
+  read(length: number, position: number): Promise<Buffer> {
+    return this.file.read(length, position);
+  }
+
+  truncate(sizeBytes: number): Promise<void> {
+    return this.file.truncate(sizeBytes);
+  }
+
+  /** A failed one is told to its caller, and by the operating system to nobody after. */
+  sync(): Promise<void> {
+    this.isUnsynced = false;
+    return this.file.sync();
+  }
+
+  size(): Promise<number> {
+    return this.file.size();
+  }
+
+  close(): Promise<void> {
+    return this.file.close();
   }
 }

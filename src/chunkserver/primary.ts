@@ -62,7 +62,7 @@ export class Primary {
       throw new GfsError('TOO_LARGE', `an append of ${request.lengthBytes} bytes fits in no chunk`);
     const chunk = store.get(token.handle) ?? this.begin(token);
     checkOpen(chunk, token);
-    if (chunk.brokenVersion === chunk.version || chunk.corrupt || chunk.failure) throw new GfsError('BROKEN');
+    checkSound(chunk);
     const lease = leases.find(chunk.handle, chunk.version);
     if (!lease && chunk.returnedVersion === chunk.version)
       throw new GfsError('BAD_TOKEN', 'the lease was given back; ask the master for a new target');
@@ -213,9 +213,9 @@ export class Primary {
     const chunk = store.get(token.handle);
     if (!chunk) throw new GfsError('FENCED', 'there is no such chunk here');
     checkOpen(chunk, token);
+    checkSound(chunk);
     // A lease that was given back took everything to the disks first.
     if (chunk.returnedVersion === chunk.version && lengthBytes <= chunk.durableBytes) return;
-    if (chunk.brokenVersion === chunk.version) throw new GfsError('BROKEN');
     const lease = leases.find(chunk.handle, chunk.version);
     if (!lease || lengthBytes > lease.committedBytes)
       throw new GfsError('FENCED', 'this server does not know that so much is committed');
@@ -227,6 +227,11 @@ export class Primary {
 export function checkOpen(chunk: Chunk, token: Token): void {
   if (!chunk.exists || chunk.state !== 'open' || chunk.version !== token.version)
     throw new GfsError('FENCED', `chunk ${chunk.handle} is ${chunk.state} in version ${chunk.version}`);
+}
+
+/** Throws BROKEN when an append failed in this version, or when what is here is not to be trusted. */
+export function checkSound(chunk: Chunk): void {
+  if (chunk.brokenVersion === chunk.version || chunk.corrupt || chunk.failure) throw new GfsError('BROKEN');
 }
 
 function answer(offset: number, lease: Lease): Answer<'append'> {

@@ -7,7 +7,7 @@ import type { CallContext } from '../rpc/types.js';
 import type { Chain, ChainServer } from './chain.js';
 import type { Chunk } from './chunk.js';
 import type { ChunkStore } from './chunk-store.js';
-import { checkOpen } from './primary.js';
+import { checkOpen, checkSound } from './primary.js';
 import { BOUNDS, type ChunkserverSettings } from './settings.js';
 import type { TokenGate } from './token-gate.js';
 
@@ -32,7 +32,7 @@ export class Secondary {
       throw new GfsError('OVERLOADED', 'too many bytes of appends are in work on this server');
     const chunk = store.get(token.handle) ?? this.begin(token, request.offset);
     checkOpen(chunk, token);
-    if (chunk.brokenVersion === chunk.version || chunk.corrupt || chunk.failure) throw new GfsError('BROKEN');
+    checkSound(chunk);
     if (request.offset !== chunk.endBytes)
       throw new GfsError('BROKEN', `the replica ends at ${chunk.endBytes}, the append begins at ${request.offset}`);
     // The primary keeps the reserve free; half of it here lets replicas differ a little.
@@ -53,6 +53,7 @@ export class Secondary {
     const chunk = store.get(token.handle);
     if (!chunk) throw new GfsError('FENCED', 'there is no such chunk here');
     checkOpen(chunk, token);
+    checkSound(chunk);
     if (chunk.recordedBytes < request.lengthBytes)
       throw new GfsError('NO_CHUNK', `the replica has ${chunk.recordedBytes} bytes of ${request.lengthBytes}`);
     await chain.sync(

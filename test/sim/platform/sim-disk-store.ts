@@ -11,6 +11,8 @@ export interface DiskFaults {
   readErrorRate: number;
   writeErrorRate: number;
   syncErrorRate: number;
+  /** So many syncs of files fail, and then none: an error that the operating system tells of once. */
+  syncErrorsLeft: number;
   /** Factor on every latency. */
   slowFactor: number;
   /** Every operation that makes a name or a byte fails with ENOSPC. */
@@ -21,6 +23,7 @@ export const NO_DISK_FAULTS: DiskFaults = {
   readErrorRate: 0,
   writeErrorRate: 0,
   syncErrorRate: 0,
+  syncErrorsLeft: 0,
   slowFactor: 1,
   isFull: false,
 };

@@ -197,7 +197,9 @@ class SimDiskFile implements DiskFile {
   async sync(): Promise<void> {
     this.#requireOpen();
     await this.#disk.query('sync', this.#path, faults => {
-      if (this.#disk.random.chance(faults.syncErrorRate)) {
+      const isNext = faults.syncErrorsLeft > 0;
+      if (isNext) faults.syncErrorsLeft--;
+      if (isNext || this.#disk.random.chance(faults.syncErrorRate)) {
         this.#file.failSync(this.#disk.random);
         throw this.#disk.failure('EIO', 'sync', this.#path);
       }
