@@ -310,13 +310,19 @@ export class ChunkStore {
   async space(): Promise<WireSpace> {
     await Promise.all(this.disks.map(disk => disk.refreshSpace()));
     const space = { capacityBytes: 0, usedBytes: 0, freeBytes: 0, chunks: this.count };
+    const disks: NonNullable<WireSpace['disks']> = [];
     for (const disk of this.disks) {
       if (disk.failure) continue;
-      space.capacityBytes += disk.space.capacityBytes;
+      const { capacityBytes, fileSystem } = disk.space;
+      const freeBytes = Math.max(0, disk.space.freeBytes - this.settings.reserve);
       space.usedBytes += disk.usedBytes;
-      space.freeBytes += Math.max(0, disk.space.freeBytes - this.settings.reserve);
+      // Directories on one file system share its room.
+      if (disks.some(other => other.fileSystem === fileSystem)) continue;
+      space.capacityBytes += capacityBytes;
+      space.freeBytes += freeBytes;
+      disks.push({ fileSystem, capacityBytes, freeBytes });
     }
-    return space;
+    return { ...space, disks };
   }
 
   /** Waits for writes in work and syncs what is not synced, until `deadlineMs`; false when something is left. */

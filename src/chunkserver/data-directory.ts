@@ -22,7 +22,7 @@ export class DataDirectory {
   onFailure: (disk: DataDirectory) => void = () => undefined;
   /** A file was closed to make room for others, and with it bytes were lost. */
   onSyncLost: (handle: ChunkHandle, error: unknown) => void = () => undefined;
-  space: DiskSpace = { capacityBytes: 0, freeBytes: 0 };
+  space: DiskSpace = { capacityBytes: 0, freeBytes: 0, fileSystem: '' };
   /** Bytes of the chunks here. */
   usedBytes = 0;
   private isWitnessed = false;

@@ -17,6 +17,8 @@ export interface DiskSpace {
   capacityBytes: number;
   /** What an unprivileged process may still write. */
   freeBytes: number;
+  /** Name of the file system: the same for all directories on it, whatever process asks, and for no other. */
+  fileSystem: string;
 }
 
 export interface Disk {

@@ -1,8 +1,10 @@
 // Disk over node:fs. Owns the loops around short reads and writes, and never decides what a failure means: errors pass with their errno code.
 // It uses the callback API on plain descriptors: FileHandle objects cost several microseconds more for each call.
 import * as fs from 'node:fs';
+import { hostname } from 'node:os';
 import { dirname } from 'node:path';
 import { assert } from './assert.js';
+import { readBootId } from './boot-id.js';
 import type { Disk, DiskFile, DiskSpace } from './disk.js';
 
 /** Buffers that one writev takes (IOV_MAX on Linux). */
@@ -73,6 +75,9 @@ class NodeDiskFile implements DiskFile {
 }
 
 export class NodeDisk implements Disk {
+  /** Device numbers are this machine's own, and may change with its next start. */
+  readonly #host = readBootId() || hostname();
+
   async open(path: string, options: { create?: boolean } = {}): Promise<DiskFile> {
     const flags = fs.constants.O_RDWR | (options.create === true ? fs.constants.O_CREAT : 0);
     return new NodeDiskFile(await openDescriptor(path, flags));
@@ -117,8 +122,12 @@ export class NodeDisk implements Disk {
   }
 
   async space(path: string): Promise<DiskSpace> {
-    const stats = await fs.promises.statfs(path);
-    return { capacityBytes: stats.blocks * stats.bsize, freeBytes: stats.bavail * stats.bsize };
+    const [stats, { dev }] = await Promise.all([fs.promises.statfs(path), fs.promises.stat(path)]);
+    return {
+      capacityBytes: stats.blocks * stats.bsize,
+      freeBytes: stats.bavail * stats.bsize,
+      fileSystem: `${this.#host} ${dev}`,
+    };
   }
 
   async readSmall(path: string): Promise<Buffer | undefined> {

@@ -3,9 +3,9 @@
 import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { assert } from './assert.js';
+import { readBootId } from './boot-id.js';
 import type { Witness } from './witness.js';
 
-const BOOT_ID_PATH = '/proc/sys/kernel/random/boot_id';
 const VALUE_BYTES = 8;
 const NAME_BYTES_MAX = 200;
 
@@ -23,7 +23,7 @@ export class ShmWitness implements Witness {
   readonly #slots = new Map<string, Slot>();
   readonly #scratch = Buffer.alloc(VALUE_BYTES);
 
-  constructor(directory: string, bootIdPath: string = BOOT_ID_PATH) {
+  constructor(directory: string, bootIdPath?: string) {
     this.#directory = directory;
     this.#bootId = readBootId(bootIdPath);
     this.#available = this.#bootId !== '' && makePrivateDirectory(directory);
@@ -93,15 +93,6 @@ export class ShmWitness implements Witness {
     const safe = `w-${encodeURIComponent(name)}`;
     assert(safe.length <= NAME_BYTES_MAX, 'the name of a witness fits in a file name');
     return join(this.#directory, safe);
-  }
-}
-
-function readBootId(path: string): string {
-  try {
-    return fs.readFileSync(path, 'latin1').trim();
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return '';
-    throw error;
   }
 }
 

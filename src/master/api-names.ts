@@ -6,6 +6,7 @@ import type { Reply, Request, WireTarget, WireWhere } from '../protocol/messages
 import type { CallContext, Handlers } from '../rpc/types.js';
 import { answerDurably, changeOnce, deadlineOf, type Rooms } from './api-context.js';
 import { setAttributes } from './attributes.js';
+import { fileSpace } from './cluster-space.js';
 import { readCounters } from './counters.js';
 import { sealTail } from './file-cuts.js';
 import { truncateFile } from './file-extents.js';
@@ -303,14 +304,12 @@ async function snapshot(rooms: Rooms, request: Request<'snapshot'>, call: CallCo
 
 /** Space as files see it: every byte is there as often as the cluster wants copies. */
 function statfs({ context }: Rooms): Reply<'statfs'> {
-  const live = context.servers.all().filter(server => server.state !== 'down');
-  const sum = (field: 'capacityBytes' | 'freeBytes' | 'usedBytes'): number =>
-    Math.floor(live.reduce((total, server) => total + server.space[field], 0) / context.cluster.replicas);
-  const { files, directories } = readCounters(context.store);
-  return {
-    capacityBytes: sum('capacityBytes'),
-    freeBytes: sum('freeBytes'),
-    usedBytes: sum('usedBytes'),
-    files: files + directories,
-  };
+  const { servers, cluster, settings, store } = context;
+  const space = fileSpace(servers.members(), server => servers.downForMs(server), {
+    replicas: cluster.replicas,
+    minReplicas: cluster.minReplicas,
+    rereplicateAfterMs: settings.rereplicateAfter,
+  });
+  const { files, directories } = readCounters(store);
+  return { ...space, files: files + directories };
 }

@@ -142,12 +142,12 @@ export class NameOperations {
 
   async statfs(): Promise<FileSystemSpace> {
     const space = await this.context.client.statfs();
-    const blocksFree = Math.floor(space.freeBytes / STATFS_BLOCK_BYTES);
     return {
       blockSizeBytes: STATFS_BLOCK_BYTES,
-      blocks: Math.ceil((space.usedBytes + space.freeBytes) / STATFS_BLOCK_BYTES),
-      blocksFree,
-      blocksAvailable: blocksFree,
+      blocks: Math.ceil(space.capacityBytes / STATFS_BLOCK_BYTES),
+      // What nobody can write now, because servers are down, is not used either.
+      blocksFree: Math.floor(Math.max(0, space.capacityBytes - space.usedBytes) / STATFS_BLOCK_BYTES),
+      blocksAvailable: Math.floor(space.freeBytes / STATFS_BLOCK_BYTES),
       files: STATFS_FILES_MAX,
       filesFree: Math.max(0, STATFS_FILES_MAX - space.files),
       nameMaxBytes: LIMITS.nameBytesMax,

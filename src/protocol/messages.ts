@@ -131,7 +131,14 @@ const chunkReport = object({
   gone: optional(boolean),
 });
 
-const space = object({ capacityBytes: size, usedBytes: size, freeBytes: size, chunks: count });
+const space = object({
+  capacityBytes: size,
+  usedBytes: size,
+  freeBytes: size,
+  chunks: count,
+  /** Its file systems, each once, by a name that is the same for every server that keeps chunks there. */
+  disks: optional(list(object({ fileSystem: text(255), capacityBytes: size, freeBytes: size }), 1_024)),
+});
 const tokenKey = object({ id: integer(1), secret: bytes(64) });
 const serverState = oneOf('up', 'recovering', 'draining', 'down');
 const byteRange = object({ fromByte: size, lengthBytes: integer(1) });
@@ -268,6 +275,7 @@ export const CLIENT_TO_MASTER = {
     object({ names: list(xattrName, LIMITS.xattrsPerInodeMax) }),
   ),
   removeXattr: message(23, object({ once, where, follow: boolean, name: xattrName }), none),
+  /** In bytes of files: what is used, what can be written now, and both with what servers that are down will have room for again. */
   statfs: message(24, none, object({ capacityBytes: size, freeBytes: size, usedBytes: size, files: count })),
   /** Copies a file's content by sharing its sealed chunks (paper, §3.4). The source's open chunk is sealed first. `to` must not exist. */
   snapshot: message(25, object({ once, from: where, to: where, uid: count, gid: count }), object({ attributes })),

@@ -135,3 +135,26 @@ test.serial('with -o ro writing is refused', async t => {
   await mount('-o', 'ro');
   t.regex((await shell(`echo x > ${point}/f`)).stderr, /Read-only file system/);
 });
+
+test.serial('df of the embedded cluster is true: three copies go to one file system', async t => {
+  const { mount, point, data } = embedded(t);
+  await mount();
+  const bytesFree = (of: string): number => {
+    const { bavail, bsize } = fs.statfsSync(of);
+    return bavail * bsize;
+  };
+  const reserveBytes = 16 * 2 ** 20;
+  // Others may write to the disk meanwhile.
+  const isTrue = (): boolean =>
+    Math.abs(3 * bytesFree(point) - (bytesFree(data) - reserveBytes)) < Math.max(64 * 2 ** 20, bytesFree(data) / 50);
+  await until('df tells what the disk has', isTrue, 10_000);
+
+  await must(t, `head -c 8000000 /dev/zero > ${point}/f && sync ${point}/f`);
+
+  const isUsed = (): boolean => {
+    const { blocks, bfree, bsize } = fs.statfsSync(point);
+    const usedBytes = (blocks - bfree) * bsize;
+    return usedBytes >= 8_000_000 && usedBytes < 8_200_000;
+  };
+  await until('df tells what the file takes', isUsed, 10_000);
+});

@@ -110,4 +110,14 @@ for (const [name, on] of Object.entries(HARNESSES)) {
       t.true(space.freeBytes > 0);
       t.true(space.freeBytes <= space.capacityBytes);
     }));
+
+  test(`${name} disk: names the file system, the same for all directories on it`, t =>
+    on(t, async ({ platform: { disk }, root }) => {
+      await disk.makeDirectory(`${root}/below`);
+
+      const { fileSystem } = await disk.space(root);
+
+      t.is((await disk.space(`${root}/below`)).fileSystem, fileSystem);
+      t.not(fileSystem, '');
+    }));
 }

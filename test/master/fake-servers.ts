@@ -2,7 +2,14 @@
 // a test can take one down, make it suspect, or put other answers in its mouth.
 import { GfsError } from '../../src/protocol/errors.js';
 import type { ChunkHandle, ServerId } from '../../src/protocol/ids.js';
-import type { Kind, MASTER_TO_CHUNKSERVER, Reply, Request, WireChunkReport } from '../../src/protocol/messages.js';
+import type {
+  Kind,
+  MASTER_TO_CHUNKSERVER,
+  Reply,
+  Request,
+  WireChunkReport,
+  WireSpace,
+} from '../../src/protocol/messages.js';
 import type { CallOptions, CallResult, Peer, PeerPool } from '../../src/rpc/types.js';
 
 export type OrderKind = keyof typeof MASTER_TO_CHUNKSERVER;
@@ -35,7 +42,11 @@ export class FakeServer {
   /** Of its last report or heartbeat. */
   sequence = 0;
   isReachable = true;
+  capacityBytes = 10 ** 9;
+  usedBytes = 0;
   freeBytes = 10 ** 9;
+  /** On which its chunks are; without one it is as an older server, which does not say. */
+  fileSystem: string | undefined;
   /** Called before an order is answered; may throw or wait. */
   before: (kind: OrderKind, body: Record<string, unknown>) => void | Promise<void> = () => undefined;
 
@@ -47,8 +58,10 @@ export class FakeServer {
     this.address = `server${index}:1`;
   }
 
-  get space(): { capacityBytes: number; usedBytes: number; freeBytes: number; chunks: number } {
-    return { capacityBytes: 10 ** 9, usedBytes: 0, freeBytes: this.freeBytes, chunks: this.chunks.size };
+  get space(): WireSpace {
+    const { capacityBytes, usedBytes, freeBytes, fileSystem } = this;
+    const disks = fileSystem === undefined ? undefined : [{ fileSystem, capacityBytes, freeBytes }];
+    return { capacityBytes, usedBytes, freeBytes, chunks: this.chunks.size, ...(disks ? { disks } : {}) };
   }
 
   /** Bytes that appends left in an open chunk. */

@@ -295,7 +295,7 @@ export class FakeClient implements FileSystemClient {
   }
 
   async statfs(): Promise<{ capacityBytes: number; freeBytes: number; usedBytes: number; files: number }> {
-    return { capacityBytes: 10 * 2 ** 30, freeBytes: 6 * 2 ** 30, usedBytes: 4 * 2 ** 30, files: 7 };
+    return { capacityBytes: 10 * 2 ** 30, freeBytes: 5 * 2 ** 30, usedBytes: 4 * 2 ** 30, files: 7 };
   }
 
   async snapshot(from: Where, to: Where): Promise<Attributes> {

@@ -483,10 +483,16 @@ test('flock waits until the holder releases, and an interrupted wait ends with I
   t.is(store.calls.get('unlock')! >= 1, true);
 });
 
-test('statfs counts in large blocks', async t => {
+test('statfs counts in large blocks, and what servers that are down have room for as neither used nor available', async t => {
   const { operations } = setup();
 
-  t.like(await operations.statfs(), { blockSizeBytes: 65_536, blocks: 163_840, blocksFree: 98_304, nameMaxBytes: 255 });
+  t.like(await operations.statfs(), {
+    blockSizeBytes: 65_536,
+    blocks: 163_840,
+    blocksFree: 98_304,
+    blocksAvailable: 81_920,
+    nameMaxBytes: 255,
+  });
 });
 
 test('close flushes what is buffered and closes every file', async t => {

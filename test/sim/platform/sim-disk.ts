@@ -75,6 +75,7 @@ export class SimDisk implements Disk {
     return this.query('read', path, faults => ({
       capacityBytes: this.store.capacityBytes,
       freeBytes: faults.isFull ? 0 : this.store.freeBytes,
+      fileSystem: this.process.host,
     }));
   }
 
