@@ -120,14 +120,15 @@ test.serial('concurrent appends: each stands once and whole', async t => {
 test.serial(
   'recovery: a server is off during appends, reads and appends go on; when it is back it copies what it missed',
   async t => {
-    const cluster = await Cluster.start(t, { ...OPTIONS, servers: 4 });
+    // No fourth server that could hold the third copy in its place.
+    const cluster = await Cluster.start(t, { ...OPTIONS, servers: 3 });
     for (const letter of 'abcde') await append(t, cluster, '/f', record(letter, 2000));
     const before = await cluster.json<Info>('info', '/f');
-    const victim = cluster.servers.findIndex(server =>
-      before.chunks.at(-1)!.replicas.some(replica => replica.address === server.address),
-    );
+    const away = before.chunks.at(-1)!.replicas.findLast(replica => !replica.primary)!.address;
+    const victim = cluster.servers.findIndex(({ address }) => address === away);
 
-    cluster.servers[victim]!.daemon.signal('SIGKILL');
+    await cluster.servers[victim]!.daemon.stop('SIGKILL');
+    const had = before.chunks.map(({ replicas }) => fs.statSync(replicas.find(at(away))!.path).size);
     for (const letter of 'fghij') await append(t, cluster, '/f', record(letter, 2000));
     const expected = 'abcdefghij'
       .split('')
@@ -136,15 +137,32 @@ test.serial(
     t.is((await cluster.gfs('cat', '/f')).stdout, expected);
 
     await cluster.startServer(victim);
-    await until('every chunk has three current copies', async () => {
-      const info = await cluster.json<Info>('info', '/f');
-      return info.chunks.every(
-        chunk =>
-          chunk.replicas.filter(replica => replica.state === 'current' && replica.length === chunk.length).length >= 3,
-      );
+    let info!: Info;
+    await until('it holds every chunk as the others do', async () => {
+      info = await cluster.json<Info>('info', '/f');
+      return info.chunks.every(chunk => {
+        const replica = chunk.replicas.find(at(away));
+        return replica?.state === 'current' && replica.length === chunk.length && replica.version === chunk.version;
+      });
     });
-    const info = await cluster.json<Info>('info', '/f');
+    const flat = info.chunks.map(({ replicas }) => fs.readFileSync(replicas.find(at(away))!.path, 'utf8'));
+    t.is(flat.join(''), expected);
     t.is(info.size, 20_000);
+
+    // Only what it missed, not what it had.
+    const missed = info.chunks.reduce((sum, { length }, i) => sum + length - (had[i] ?? 0), 0);
+    t.true(missed >= 10_000);
+    const copied = async (): Promise<number> =>
+      (await cluster.json<{ healing: { copiedBytes: number } }>('report')).healing.copiedBytes;
+    await until('the copies are counted', async () => (await copied()) >= missed);
+    t.is(await copied(), missed);
+
+    // And it serves again: the other two are off.
+    for (const [i, server] of cluster.servers.entries()) if (i !== victim) await server.daemon.stop('SIGKILL');
     t.is((await cluster.gfs('cat', '/f')).stdout, expected);
   },
 );
+
+function at(address: string): (replica: { address: string }) => boolean {
+  return replica => replica.address === address;
+}
