@@ -3,6 +3,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import test, { type ExecutionContext } from 'ava';
+import { connect } from '../../src/client/index.js';
 import { Cluster, until } from './cluster.js';
 import { must } from './processes.js';
 
@@ -33,18 +34,21 @@ function record(letter: string, bytes: number): string {
   return letter.repeat(bytes - 1).concat('\n');
 }
 
-async function append(t: ExecutionContext, cluster: Cluster, file: string, content: string): Promise<void> {
+/** Appends as one record and settles with the size of the file that the command answers. */
+async function append(t: ExecutionContext, cluster: Cluster, file: string, content: string): Promise<number> {
   const local = path.join(cluster.folder, `record-${content[0]}-${content.length}`);
   fs.writeFileSync(local, content);
-  const result = await cluster.gfs('append', file, local);
+  const result = await cluster.gfs('append', '--json', file, local);
   t.is(result.code, 0, result.stderr);
+  return (JSON.parse(result.stdout) as { fileSize: number }).fileSize;
 }
 
 test.serial('normal: create and append, then the chunks and their table are right', async t => {
   const cluster = await Cluster.start(t, OPTIONS);
   const records = 'abcdefghi'.split('').map(letter => record(letter, 2000));
 
-  for (const content of records) await append(t, cluster, '/file1.txt', content);
+  for (const [i, content] of records.entries())
+    t.is(await append(t, cluster, '/file1.txt', content), 2000 * (i + 1), 'an append answers the size of the file');
 
   const info = await cluster.json<Info>('info', '/file1.txt');
   t.is(info.size, 18_000);
@@ -66,6 +70,31 @@ test.serial('normal: create and append, then the chunks and their table are righ
   for (const heading of ['chunk', 'size', 'local file', 'servers', 'availability', 'version', 'time'])
     t.regex(table.stdout.toLowerCase(), new RegExp(heading));
 });
+
+test.serial(
+  'create with a value, append a value, read a size at an offset: by commands and by the library',
+  async t => {
+    const cluster = await Cluster.start(t, OPTIONS);
+    const local = path.join(cluster.folder, 'value');
+    fs.writeFileSync(local, 'initial value\n');
+
+    t.is((await cluster.gfs('put', local, '/by-command')).code, 0);
+    t.is(await append(t, cluster, '/by-command', 'and more\n'), 23);
+    t.is(await append(t, cluster, '/by-command', ''), 23);
+    fs.writeFileSync(local, 'x'.repeat(20_000));
+    const long = await cluster.json<{ size: number; fileSize: number }>('append', '/by-command', local);
+    t.like(long, { size: 20_000, fileSize: 20_023 });
+
+    const gfs = await connect({ master: cluster.masterAddress });
+    t.teardown(() => gfs.close());
+    await gfs.writeFile('/by-library', 'initial value\n');
+    const file = await gfs.open('/by-library', 'a+');
+    // The offset of what was appended and its length are the size of the file.
+    t.is(await file.append('and more\n'), 14);
+    t.is((await file.read(8, 10)).toString(), 'value\nand ');
+    t.is((await file.stat()).size, 23);
+  },
+);
 
 test.serial('read: within one chunk and across chunks', async t => {
   const cluster = await Cluster.start(t, OPTIONS);

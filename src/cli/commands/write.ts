@@ -43,7 +43,7 @@ async function put(local: string, path: string, options: SessionOptions & { dura
     const where = await about(path, () => targetOf(client, path, local));
     const progress = new Progress(local === '-' ? path : basename(local), source.sizeBytes, options.json === true);
     const file = await about(path, () => openForWriting(client, where, true));
-    const size = await about(path, () => pour(source.stream, file, progress));
+    const { size } = await about(path, () => pour(source.stream, file, progress));
     await file.close({ durable: options.durable === true });
     progress.end();
     if (options.json) printJson({ path: `/${where.path}`, size });
@@ -65,32 +65,45 @@ async function append(
     const file = await about(path, () => openForWriting(client, where, false));
     let offset: number | undefined;
     let size = head.length;
+    let fileSize: number;
     if (isWhole) {
-      if (head.length > 0) offset = await about(path, () => file.append([head], { split: false }));
+      // Nothing to append answers the size, too.
+      const at = await about(path, () => file.append([head], { split: false }));
+      if (head.length > 0) offset = at;
+      fileSize = at + head.length;
     } else {
       source.stream.unshift(head);
-      size = await about(path, () => pour(source.stream, file, undefined));
+      const poured = await about(path, () => pour(source.stream, file, undefined));
+      ({ size, endsAt: fileSize } = poured);
     }
     await file.close({ durable: options.durable === true });
-    if (options.json) printJson({ path, size, ...(offset === undefined ? {} : { offset }) });
+    if (options.json) printJson({ path, size, ...(offset === undefined ? {} : { offset }), fileSize });
     else if (process.stdout.isTTY && offset !== undefined) print(`${size} bytes at offset ${offset}`);
   });
 }
 
-/** All of a stream, in order, a few pieces ahead of the acknowledgements. */
-async function pour(stream: Readable, file: OpenFile, progress: Progress | undefined): Promise<number> {
+/** All of a stream, in order, a few pieces ahead of the acknowledgements. Settles with its length and the size of the file behind its last piece. */
+async function pour(
+  stream: Readable,
+  file: OpenFile,
+  progress: Progress | undefined,
+): Promise<{ size: number; endsAt: number }> {
   let size = 0;
-  const underway: Array<Promise<unknown>> = [];
+  let endsAt = 0;
+  const underway: Array<Promise<void>> = [];
   for await (const piece of stream as AsyncIterable<Buffer>) {
     size += piece.length;
-    const landed = file.append([piece], { split: true }).then(() => progress?.add(piece.length));
+    const landed = file.append([piece], { split: true }).then(offset => {
+      progress?.add(piece.length);
+      endsAt = Math.max(endsAt, offset + piece.length);
+    });
     // Looked at when its turn comes; until then a failure must not count as unhandled.
     landed.catch(() => undefined);
     underway.push(landed);
     if (underway.length >= AHEAD_MAX) await underway.shift();
   }
   for (const landed of underway) await landed;
-  return size;
+  return { size, endsAt };
 }
 
 /** Up to `bytesMax` bytes, and whether that was all. */
