@@ -26,6 +26,15 @@ const TRANSIENT: ReadonlySet<ErrorCode> = new Set([
   'STOPPING',
   'GRACE',
 ]);
+/** What changes a session's files and locks: carries the number of its connection, so that an attempt which was given up cannot undo what came after it. */
+const ORDERED: ReadonlySet<MasterKind> = new Set([
+  'openSession',
+  'createFile',
+  'openFile',
+  'closeFile',
+  'lock',
+  'unlock',
+]);
 /** The cluster is not ready: try again for a while, then say so. */
 const UNREADY: ReadonlySet<ErrorCode> = new Set(['SAFE_MODE', 'TOO_FEW_SERVERS']);
 
@@ -61,7 +70,9 @@ export class MasterLink {
       const leftMs = options.deadlineMs - clock.monotonicMs();
       if (leftMs <= 0) throw outOfTime(kind, this.address, last);
       try {
-        const { body } = await peers.get(this.address).call(kind, request, { timeoutMs: Math.min(leftMs, tryMs) });
+        const peer = peers.get(this.address);
+        const numbered = ORDERED.has(kind) ? { ...request, connection: peer.connectionNumber } : request;
+        const { body } = await peer.call(kind, numbered, { timeoutMs: Math.min(leftMs, tryMs) });
         return body;
       } catch (error) {
         if (!(error instanceof GfsError)) throw error;

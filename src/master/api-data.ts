@@ -9,18 +9,18 @@ type DataKind = 'openFile' | 'closeFile' | 'truncate' | 'locate' | 'appendTarget
 export function dataHandlers(rooms: Rooms): Handlers<DataKind> {
   const { context, sessions, views, targets, complaints } = rooms;
   return {
-    openFile: async ({ session, inode }, call) => ({
+    openFile: async ({ session, inode, connection }, call) => ({
       body: await answerDurably(rooms, async () => {
         getFile(context.store, inode);
-        sessions.openFile(session, inode);
+        sessions.openFile(session, inode, connection);
         const { client } = sessions.get(session);
         context.notices.sawInode(client, inode);
         return await views.view(inode, deadlineOf(rooms, call), client);
       }),
     }),
 
-    closeFile: ({ session, inode, unused }) => {
-      sessions.closeFile(session, inode);
+    closeFile: ({ session, inode, unused, connection }) => {
+      sessions.closeFile(session, inode, connection);
       if (unused) rooms.unusedChunks.add({ inode, ...unused, client: sessions.get(session).client });
       return { body: {} };
     },

@@ -209,7 +209,7 @@ async function create(rooms: Rooms, request: Request<'createFile'>, call: CallCo
   const { context, sessions, views, targets } = rooms;
   const { store, notices } = context;
   const deadlineMs = deadlineOf(rooms, call);
-  if (request.session !== undefined) sessions.get(request.session);
+  if (request.session !== undefined) sessions.hear(request.session, request.connection);
   return await answerDurably(rooms, async () => {
     if (request.truncate) await sealBeforeCut(rooms, request, deadlineMs);
     const at = momentOf(context);
@@ -217,7 +217,7 @@ async function create(rooms: Rooms, request: Request<'createFile'>, call: CallCo
       runOnce(change, request.once, at.nowMs, () => createOrCut(rooms, change, request, at)),
     );
     // All of this in the turn of the change: an unlink that comes next finds the file open, and one batch takes file and chunk.
-    if (request.session !== undefined) sessions.openFile(request.session, inode);
+    if (request.session !== undefined) sessions.openFile(request.session, inode, request.connection);
     notices.sawInode(request.once.client, inode);
     const hasTarget = request.wantTarget && targets.prepare(inode);
     const view = await views.view(inode, deadlineMs, request.once.client);

@@ -2,8 +2,9 @@
 import { type Deferred, deferred } from '../lib/deferred.js';
 import { randomId } from '../lib/random.js';
 import { GfsError } from '../protocol/errors.js';
+import type { InodeId } from '../protocol/ids.js';
 import { recordBytesMax } from '../protocol/limits.js';
-import type { Reply } from '../protocol/messages.js';
+import type { Reply, WireLockRange } from '../protocol/messages.js';
 import type { Handlers } from '../rpc/types.js';
 import type { Rooms } from './api-context.js';
 import type { LockWait } from './lock-table.js';
@@ -20,11 +21,11 @@ export interface SessionRoom {
 export function sessionRoom({ context, sessions, locks, claims, trace }: Rooms): SessionRoom {
   const { cluster, settings, platform, notices, store } = context;
   const { clock, random } = platform;
-  const waiting = new Map<LockWait, Deferred<Reply<'lock'>>>();
+  const waiting = new Map<LockWait, { answer: Deferred<Reply<'lock'>>; connection: number | undefined }>();
 
   const wake = (woken: readonly LockWait[]): void => {
     for (const wait of woken) {
-      waiting.get(wait)?.resolve({ granted: true });
+      waiting.get(wait)?.answer.resolve({ granted: true });
       waiting.delete(wait);
     }
   };
@@ -35,7 +36,18 @@ export function sessionRoom({ context, sessions, locks, claims, trace }: Rooms):
     waiting.delete(wait);
     locks.cancel(wait);
     const conflict = locks.test(wait.session, wait.inode, wait.lock);
-    waiter.resolve({ granted: false, ...(conflict ? { conflict } : {}) });
+    waiter.answer.resolve({ granted: false, ...(conflict ? { conflict } : {}) });
+  };
+
+  // Its client has given these up with their connection, which may be open here for long.
+  sessions.onMoved = session => {
+    for (const [wait, { connection }] of [...waiting])
+      if (wait.session === session.id && connection !== undefined && connection < session.connection) giveUp(wait);
+  };
+
+  const giveUpInRange = (session: string, inode: InodeId, range: Omit<WireLockRange, 'kind' | 'pid'>): void => {
+    for (const wait of [...waiting.keys()])
+      if (wait.session === session && wait.inode === inode && isSameRequest(wait.lock, range)) giveUp(wait);
   };
 
   const end = (over: readonly Session[]): void => {
@@ -105,8 +117,9 @@ export function sessionRoom({ context, sessions, locks, claims, trace }: Rooms):
       return { body: {} };
     },
 
-    lock: async ({ session, inode, lock, waitMs, claim }, call) => {
-      const { client } = sessions.get(session);
+    lock: async ({ session, inode, lock, waitMs, claim, connection, endWaits }, call) => {
+      const { client } = sessions.hear(session, connection);
+      if (endWaits) giveUpInRange(session, inode, lock);
       if (claim && !claims.mayClaim(client, clock.monotonicMs())) return { body: { granted: false } };
       if (!claim) refuseWhileAwaiting();
       const outcome = locks.lock(session, inode, lock);
@@ -118,21 +131,22 @@ export function sessionRoom({ context, sessions, locks, claims, trace }: Rooms):
       if (waitMs === 0 || untilMs <= clock.monotonicMs())
         return { body: { granted: false, conflict: outcome.conflict } };
       const wait = locks.wait(session, inode, lock, untilMs);
-      const waiter = deferred<Reply<'lock'>>();
-      waiting.set(wait, waiter);
+      const answer = deferred<Reply<'lock'>>();
+      waiting.set(wait, { answer, connection });
       const timer = clock.setTimer(untilMs - clock.monotonicMs(), () => giveUp(wait));
       // Whoever is gone must not be given a lock that he does not know of.
       call.connection.onClose(() => giveUp(wait));
       try {
-        const body = await waiter.promise;
+        const body = await answer.promise;
         return body.granted ? await held(client) : { body };
       } finally {
         timer.cancel();
       }
     },
 
-    unlock: ({ session, inode, ...range }) => {
-      sessions.get(session);
+    unlock: ({ session, inode, connection, endWaits, ...range }) => {
+      sessions.hear(session, connection);
+      if (endWaits) giveUpInRange(session, inode, range);
       wake(locks.unlock(session, inode, range));
       return { body: {} };
     },
@@ -145,4 +159,10 @@ export function sessionRoom({ context, sessions, locks, claims, trace }: Rooms):
     },
   };
   return { handlers, expire };
+}
+
+/** Whether a wait is of this owner and touches this range. */
+function isSameRequest(lock: WireLockRange, range: Omit<WireLockRange, 'kind' | 'pid'>): boolean {
+  if (lock.owner !== range.owner || lock.space !== range.space) return false;
+  return lock.space === 'flock' || (lock.startByte <= range.endByte && lock.endByte >= range.startByte);
 }

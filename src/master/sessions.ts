@@ -17,6 +17,8 @@ export interface Session {
   readonly wantsChanges: boolean;
   readonly open: Set<InodeId>;
   expiresMs: number;
+  /** The newest of the client's connections that was heard of. */
+  connection: number;
 }
 
 export interface OpenSessionOptions {
@@ -26,6 +28,7 @@ export interface OpenSessionOptions {
   name: string;
   open: readonly InodeId[];
   wantsChanges: boolean;
+  connection?: number | undefined;
 }
 
 export class SessionTable {
@@ -34,6 +37,8 @@ export class SessionTable {
   readonly #byClient = new Map<string, Session>();
   /** How many sessions have an inode open. INVARIANT: the sum over all sessions' `open`. */
   readonly #openCounts = new Map<InodeId, number>();
+  /** Called when a session is heard on a newer connection: what came on older ones and is in work was given up. */
+  onMoved: (session: Session) => void = () => undefined;
 
   constructor(limits: SessionLimits) {
     this.#limits = limits;
@@ -44,10 +49,12 @@ export class SessionTable {
   }
 
   /**
-   * A session for the client: the one it has (so that sending the request again is harmless), else a new one. Throws OVERLOADED. Call `expire` before.
+   * A session for the client: the one it has (so that sending the request again is harmless), else a new one. Throws OVERLOADED, SUPERSEDED. Call
+   * `expire` before.
    */
-  open({ id, client, name, open, wantsChanges }: OpenSessionOptions, nowMs: number): Session {
+  open({ id, client, name, open, wantsChanges, connection }: OpenSessionOptions, nowMs: number): Session {
     const existing = this.#byClient.get(client);
+    if (existing) this.hear(existing.id, connection);
     const heldCount = existing?.open.size ?? 0;
     if (existing === undefined && this.#sessions.size >= this.#limits.sessionsMax) {
       throw new GfsError('OVERLOADED', `there are ${this.#limits.sessionsMax} sessions already`);
@@ -60,6 +67,7 @@ export class SessionTable {
       wantsChanges,
       open: existing?.open ?? new Set(),
       expiresMs: nowMs + this.#limits.ttlMs,
+      connection: existing?.connection ?? connection ?? 0,
     };
     this.#sessions.set(session.id, session);
     this.#byClient.set(client, session);
@@ -71,6 +79,20 @@ export class SessionTable {
   get(id: string): Session {
     const session = this.#sessions.get(id);
     if (session === undefined) throw new GfsError('SESSION_EXPIRED');
+    return session;
+  }
+
+  /**
+   * The session, for a request that changes what it has and came on its client's connection of this number. Throws SESSION_EXPIRED, and SUPERSEDED for one
+   * that was given up: it would undo what the client did since.
+   */
+  hear(id: string, connection: number | undefined): Session {
+    const session = this.get(id);
+    if (connection === undefined || connection === session.connection) return session;
+    if (connection < session.connection)
+      throw new GfsError('SUPERSEDED', 'this request was given up: its client has been heard on a newer connection');
+    session.connection = connection;
+    this.onMoved(session);
     return session;
   }
 
@@ -96,16 +118,16 @@ export class SessionTable {
     return expired;
   }
 
-  /** The session has the inode open; twice is once. Throws SESSION_EXPIRED, OVERLOADED. */
-  openFile(id: string, inode: InodeId): void {
-    const session = this.get(id);
+  /** The session has the inode open; twice is once. Throws SESSION_EXPIRED, SUPERSEDED, OVERLOADED. */
+  openFile(id: string, inode: InodeId, connection?: number): void {
+    const session = this.hear(id, connection);
     if (!session.open.has(inode) && session.open.size >= this.#limits.openFilesPerSessionMax) throw this.#tooManyOpen();
     this.#addOpen(session, inode);
   }
 
-  /** The session has closed the inode altogether. Throws SESSION_EXPIRED. */
-  closeFile(id: string, inode: InodeId): void {
-    this.#removeOpen(this.get(id), inode);
+  /** The session has closed the inode altogether. Throws SESSION_EXPIRED, SUPERSEDED. */
+  closeFile(id: string, inode: InodeId, connection?: number): void {
+    this.#removeOpen(this.hear(id, connection), inode);
   }
 
   /** Whether any session has the inode open. */

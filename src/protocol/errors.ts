@@ -108,7 +108,7 @@ export const ERRORS = {
   ALREADY_PAST: row('EIO', false, 'A later append of this writer was applied; this one can no longer be.'),
   PUSH_LOST: row('EIO', true, 'The pushed bytes of this append are not here; send them again.'),
   NO_CHUNK: row('EIO', true, 'This server has no such chunk, or not this much of it.'),
-  SUPERSEDED: row('EIO', true, 'A newer order for this chunk was seen.'),
+  SUPERSEDED: row('EIO', true, 'A newer order for this chunk, or a newer request of this client, was seen.'),
   // Servers and their data
   WRONG_DATA: row('EIO', false, 'A data directory is empty, damaged, of another format or of another cluster.'),
   IN_USE: row('EBUSY', false, 'Another process holds this data directory, port or mount point.'),

@@ -103,6 +103,12 @@ const extent = object({
   token: optional(token),
 });
 
+/**
+ * The caller's connections to the master, counted: what comes on an older one than its session has been heard on was given up, waited in a socket, and is
+ * refused (SUPERSEDED). Without it the request has no order.
+ */
+const connection = optional(count);
+
 const lockRange = object({
   /** Unique within the session. */
   owner: text(64),
@@ -179,6 +185,7 @@ export const CLIENT_TO_MASTER = {
       open: list(inode, 65_536),
       /** It wants `changed` notices for what it looked at. */
       wantsChanges: boolean,
+      connection,
     }),
     object({
       session: id16(),
@@ -221,6 +228,7 @@ export const CLIENT_TO_MASTER = {
       truncate: boolean,
       /** Register it as open in this session. */
       session: optional(id16()),
+      connection,
       /** Answer with an append target as well, if that is possible at once. */
       wantTarget: boolean,
     }),
@@ -281,11 +289,11 @@ export const CLIENT_TO_MASTER = {
   snapshot: message(25, object({ once, from: where, to: where, uid: count, gid: count }), object({ attributes })),
 
   // Data
-  openFile: message(30, object({ session: id16(), inode }), object({ attributes, tail: optional(tail) })),
+  openFile: message(30, object({ session: id16(), connection, inode }), object({ attributes, tail: optional(tail) })),
   /** `unused`: the target that came with creating the file, when this client has sent nothing there and has forgotten it. */
   closeFile: message(
     31,
-    object({ session: id16(), inode, unused: optional(object({ handle, version: count })) }),
+    object({ session: id16(), connection, inode, unused: optional(object({ handle, version: count })) }),
     none,
   ),
   /** Cuts a file to `sizeBytes`, or extends it with a hole. */
@@ -314,18 +322,31 @@ export const CLIENT_TO_MASTER = {
     40,
     object({
       session: id16(),
+      connection,
       inode,
       lock: lockRange,
       /** How long the master may hold the request when the lock is taken; 0 answers at once. */
       waitMs: integer(0, 60_000),
       /** The client held it when the master before ended. Not granted: it is lost. */
       claim: optional(boolean),
+      /** First ends what this owner waits for in this range: nobody waits there any more. */
+      endWaits: optional(boolean),
     }),
     object({ granted: boolean, conflict: optional(lockRange) }),
   ),
   unlock: message(
     41,
-    object({ session: id16(), inode, owner: text(64), startByte: size, endByte: size, space: oneOf('posix', 'flock') }),
+    object({
+      session: id16(),
+      connection,
+      inode,
+      owner: text(64),
+      startByte: size,
+      endByte: size,
+      space: oneOf('posix', 'flock'),
+      /** As in `lock`. */
+      endWaits: optional(boolean),
+    }),
     none,
   ),
   testLock: message(42, object({ session: id16(), inode, lock: lockRange }), object({ conflict: optional(lockRange) })),
