@@ -6,8 +6,10 @@ import test, { type ExecutionContext } from 'ava';
 import type { Gfs } from '../../src/client/index.js';
 import { Cluster, until } from './cluster.js';
 import { bytesOf, client, flipBit, isWell, pause, report, startReader } from './healing.js';
-import { program, shell } from './processes.js';
+import { mountProblem, testUnless } from './needs.js';
+import { must, program, shell } from './processes.js';
 
+const mountTest = testUnless(await mountProblem());
 const fileCount = Number(process.env['GFS_TEST_HEALING_FILES'] ?? 60);
 const lengthBytes = Number(process.env['GFS_TEST_HEALING_KIB'] ?? 48) * 1024;
 const flips = Math.min(50, Math.ceil(fileCount / 6));
@@ -195,36 +197,23 @@ test.serial(
   },
 );
 
-/** Small file systems for the servers with these numbers. Undefined where this user may not mount. */
-async function smallDisks(
-  t: ExecutionContext,
-  folder: string,
-  indices: readonly number[],
-  mib: number,
-): Promise<boolean> {
+/** Small file systems for the servers with these numbers. */
+async function smallDisks(t: ExecutionContext, folder: string, indices: readonly number[], mib: number): Promise<void> {
   for (const i of indices) {
     const data = path.join(folder, `c${i}`);
     fs.mkdirSync(data);
-    if ((await shell(`mount -t tmpfs -o size=${mib}M none ${data}`)).code !== 0) return false;
+    await must(t, `mount -t tmpfs -o size=${mib}M none ${data}`);
     t.teardown(async () => void (await shell(`umount -l ${data}`)));
   }
-  return true;
 }
 
 const SMALL = [...BEAT, '--reserve', '2MiB'];
 const FULL_MASTER = [...FAST, '--trash', '1h', '--gc-grace', '1s'];
 
-test.serial('one full disk: appends go elsewhere, and nothing is corrupt', async t => {
+mountTest('one full disk: appends go elsewhere, and nothing is corrupt', async t => {
   t.timeout(120_000);
-  let canMount = false;
-  const prepare = async (folder: string): Promise<void> => {
-    canMount = await smallDisks(t, folder, [0, 1, 2, 3], 32);
-  };
+  const prepare = (folder: string): Promise<void> => smallDisks(t, folder, [0, 1, 2, 3], 32);
   const cluster = await Cluster.start(t, { servers: 4, master: FULL_MASTER, chunkserver: SMALL, prepare });
-  if (!canMount) {
-    t.pass('this user may not mount');
-    return;
-  }
   const gfs = await client(t, cluster);
   const names = namesOf(16);
   await writeAll(gfs, names.slice(0, 8), 700_000);
@@ -239,19 +228,12 @@ test.serial('one full disk: appends go elsewhere, and nothing is corrupt', async
   await checkAll(t, gfs, names, 700_000);
 });
 
-test.serial(
+mountTest(
   'all disks full: a clear ENOSPC; deletion frees space, also out of the trash; nothing is corrupt',
   async t => {
     t.timeout(120_000);
-    let canMount = false;
-    const prepare = async (folder: string): Promise<void> => {
-      canMount = await smallDisks(t, folder, [0, 1, 2], 12);
-    };
+    const prepare = (folder: string): Promise<void> => smallDisks(t, folder, [0, 1, 2], 12);
     const cluster = await Cluster.start(t, { servers: 3, master: FULL_MASTER, chunkserver: SMALL, prepare });
-    if (!canMount) {
-      t.pass('this user may not mount');
-      return;
-    }
     const gfs = await client(t, cluster);
     const names: string[] = [];
     let refusal = '';

@@ -2,12 +2,14 @@
 // veth pairs and a packet filter. Needs root; says when it skips and why. GFS_TEST_CUT_ROUNDS repeats the cuts (CI: 1).
 import fs from 'node:fs';
 import path from 'node:path';
-import test, { type ExecutionContext } from 'ava';
+import type { ExecutionContext } from 'ava';
 import { Cluster, until } from './cluster.js';
 import { checkLines, type LineWriter, startRecordWriter } from './lines.js';
+import { testUnless } from './needs.js';
 import { Network } from './network.js';
 
 const rounds = Number(process.env['GFS_TEST_CUT_ROUNDS'] ?? 1);
+const networkTest = testUnless(await Network.problem());
 /** Lines that each client has acknowledged between two steps. */
 const LINES = 200;
 const SERVERS = ['c0', 'c1', 'c2', 'c3'];
@@ -45,14 +47,8 @@ async function chainOf(cluster: Cluster): Promise<string[]> {
 type Cut = (at: { network: Network; primary: string; secondary: string }) => Array<[string, string]>;
 
 function scenario(title: string, cutsOf: Cut): void {
-  test.serial(`${title}: no acknowledged line is lost, both clients go on`, async t => {
+  networkTest(`${title}: no acknowledged line is lost, both clients go on`, async t => {
     t.timeout(rounds * 120_000 + 60_000);
-    const problem = await Network.problem();
-    if (problem !== undefined) {
-      t.log(`skipped: ${problem}`);
-      t.pass();
-      return;
-    }
     await runRounds(t, cutsOf);
   });
 }

@@ -7,7 +7,10 @@ import { encodeFrame, FRAME, type FrameType } from '../../src/protocol/frame.js'
 import { MESSAGES } from '../../src/protocol/messages.js';
 import { encodeBody } from '../../src/protocol/wire-values.js';
 import { Cluster, until } from './cluster.js';
+import { mountNamespaceProblem, testUnless } from './needs.js';
 import { Daemon, folder, must, program, type ShellResult, shell } from './processes.js';
+
+const namespaceTest = testUnless(await mountNamespaceProblem());
 
 /** One line on standard error that matches, and this exit code. */
 function refused(t: ExecutionContext, result: ShellResult, code: number, message: RegExp): void {
@@ -130,20 +133,15 @@ test.serial('a mount point that is missing, no directory or in use is refused by
   t.is(await must(t, `echo still > ${point}/f; cat ${point}/f`), 'still\n');
 });
 
-test.serial('without /dev/fuse gfs-mount says what is missing', async t => {
+namespaceTest('without /dev/fuse gfs-mount says what is missing', async t => {
   const cluster = await Cluster.start(t, { servers: 1, minReplicas: 1, replicas: 1 });
   const place = folder(t);
-  // A mount namespace of its own in which /dev has no fuse; skipped where the machine does not allow that.
-  const probe = await shell('unshare -m true');
-  if (probe.code !== 0) {
-    t.log('skipped: this machine does not allow unshare -m');
-    return t.pass();
-  }
+  // A mount namespace of its own in which /dev has no fuse.
   const result = await shell(
     `unshare -m bash -c 'mount -t tmpfs none /dev && mknod /dev/null c 1 3 && mknod /dev/urandom c 1 9 && exec ${process.execPath} bin/gfs-mount.js --master ${cluster.masterAddress} ${place}'`,
     { timeoutMs: 20_000 },
   );
-  return refused(t, result, 1, /\/dev\/fuse/);
+  refused(t, result, 1, /\/dev\/fuse/);
 });
 
 test.serial('with too few chunkservers up writing ends with a clear error and reading goes on', async t => {
