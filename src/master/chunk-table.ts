@@ -63,6 +63,17 @@ export async function garbageDue(store: Store, nowMs: number, limit: number): Pr
   return rows.map(([key]) => parseGarbageKey(key).handle);
 }
 
+/** Up to `limit` garbage chunks after a place, in the order in which their grace ends. */
+export async function garbageAfter(
+  store: Store,
+  { dueMs, handle }: { dueMs: number; handle: ChunkHandle | 0 },
+  limit: number,
+): Promise<Array<{ dueMs: number; handle: ChunkHandle }>> {
+  const { lt } = rangeOf('garbage');
+  const rows = await store.scan({ gte: garbageKey(dueMs, (handle + 1) as ChunkHandle), lt, limit });
+  return rows.map(([key]) => parseGarbageKey(key));
+}
+
 /**
  * Forgets a garbage chunk. From then on a replica of it is an orphan, to be deleted where it is reported. Returns false (and does nothing) when it
  * is not garbage (any more).

@@ -2,14 +2,16 @@
 // (paper, §4.4). FAULTS promise 8 rules here: whatever hints that the metadata is old stops deletion instead.
 import { asGfsError } from '../protocol/errors.js';
 import { type ChunkHandle, handleName, type InodeId, type ServerId } from '../protocol/ids.js';
+import { LIMITS } from '../protocol/limits.js';
 import type { WireChunkReport } from '../protocol/messages.js';
 import { findChunk, forgetGarbage, garbageDue } from './chunks.js';
 import { readCounters } from './counters.js';
 import { isLost } from './lost-handles.js';
 import { type MasterContext, momentOf } from './master-context.js';
 import { BOUNDS } from './settings.js';
+import { Shortage } from './shortage.js';
 import { keyOf, Strangers } from './strangers.js';
-import { collectDue } from './trash.js';
+import { type CollectOptions, collectDue, releaseEarly, type TrashPlace } from './trash.js';
 
 /** Of one step. */
 const FILES_PER_STEP = 256;
@@ -20,14 +22,6 @@ const DELETIONS_MAX = 50_000;
 /** Handles that this process collected; a late report of one of them is no sign of old metadata. */
 const COLLECTED_MAX = 200_000;
 const RETRY_MS = 5_000;
-/**
- * The trash is emptied early when servers lack room for one more chunk, or the spare share, and until they have room for this many and half as much
- * again of the share. Without the distance the first file that goes would end it: a user who deletes ten to make room would get that of one.
- */
-const CHUNKS_AGAIN = 4;
-/** Later than anything is due. */
-const ALL_DUE_MS = 8e15;
-
 interface Deletion {
   server: ServerId;
   handle: ChunkHandle;
@@ -48,15 +42,19 @@ export class Garbage {
   readonly strangers = new Strangers();
   /** Servers that were down when a replica on them was to be deleted: nothing would name it again unless they register. */
   private readonly missed = new Set<ServerId>();
+  private readonly shortage: Shortage;
+  /** How far files left the trash early; undefined: the next look begins with the oldest. */
+  private releasedTo: TrashPlace | undefined;
   private inFlight = 0;
-  private wasShort = false;
 
   constructor(
     private readonly context: MasterContext,
     private readonly isInodeOpen: (inode: InodeId) => boolean,
     /** Clients may have files open that they have not named yet. */
     private readonly mayBeOpen: () => boolean,
-  ) {}
+  ) {
+    this.shortage = new Shortage(context);
+  }
 
   get deletionCount(): number {
     return this.deletions.size;
@@ -123,7 +121,11 @@ export class Garbage {
 
   /** The server is gone for good; if it comes back it names what it has again. */
   forgetServer(server: ServerId): void {
-    for (const [key, deletion] of this.deletions) if (deletion.server === server) this.deletions.delete(key);
+    for (const [key, deletion] of this.deletions) {
+      if (deletion.server !== server) continue;
+      this.deletions.delete(key);
+      this.shortage.onKept(server, deletion.handle);
+    }
     this.strangers.forgetServer(server);
     this.missed.delete(server);
   }
@@ -143,39 +145,30 @@ export class Garbage {
     const { store, safeMode } = this.context;
     if (safeMode.isOn) return;
     const at = momentOf(this.context);
-    const isShort = this.isSpaceShort();
+    const isShort = await this.shortage.judge();
+    if (safeMode.isOn) return;
     // Clients that outlived the master before say what they have open within the life of a session.
-    if (!this.mayBeOpen())
-      await collectDue(store, {
-        at,
-        // The oldest go first, a step at a time, until there is room.
-        ...(isShort ? { beforeMs: ALL_DUE_MS } : {}),
-        isOpen: this.isInodeOpen,
-        filesMax: FILES_PER_STEP,
-        extentsMax: EXTENTS_PER_STEP,
-      });
-    if (this.deletions.size < DELETIONS_MAX) await this.collectChunks(isShort ? at.nowMs + this.hurryMs : at.nowMs);
+    if (!this.mayBeOpen()) {
+      const bounds = { at, isOpen: this.isInodeOpen, filesMax: FILES_PER_STEP, extentsMax: EXTENTS_PER_STEP };
+      await collectDue(store, bounds);
+      this.releasedTo = isShort ? await this.releaseEarly(bounds) : undefined;
+    }
+    // All that is collected finds a place.
+    if (this.deletions.size <= DELETIONS_MAX - CHUNKS_PER_STEP * LIMITS.replicasMax)
+      await this.collectChunks(isShort ? at.nowMs + this.hurryMs : at.nowMs);
     this.deleteSome();
   }
 
-  /** Too few servers have room for the copies of another chunk, or had so and have not much more yet. */
-  private isSpaceShort(): boolean {
-    const { servers, settings, cluster, platform } = this.context;
-    const live = servers.all().filter(({ state }) => state !== 'down');
-    const { spareShare } = settings;
-    const chunks = this.wasShort ? CHUNKS_AGAIN : 1;
-    const share = this.wasShort ? spareShare + Math.min(spareShare, 1000 - spareShare) / 2 : spareShare;
-    const roomy = live.filter(
-      ({ space }) => space.freeBytes > Math.max(chunks * cluster.chunkSizeBytes, (space.capacityBytes * share) / 1000),
-    );
-    // Without servers there is nothing to learn, and nothing to gain.
-    const isShort = live.length > 0 && roomy.length < Math.min(cluster.replicas, live.length);
-    if (isShort !== this.wasShort) {
-      this.wasShort = isShort;
-      if (isShort) platform.logger.warn({ roomy: roomy.length }, 'chunkservers run full: the trash is emptied early');
-      else platform.logger.info({}, 'chunkservers have room again: deleted files stay in the trash for their time');
-    }
-    return isShort;
+  /** Gives up files before their time until there is room enough, or on its way: what they leave stays for a while, and so would too many of them go. */
+  private releaseEarly(bounds: CollectOptions): Promise<TrashPlace | undefined> {
+    const { shortage } = this;
+    const { store, safeMode } = this.context;
+    return releaseEarly(store, {
+      ...bounds,
+      after: this.releasedTo,
+      isEnough: () => safeMode.isOn || shortage.isEnoughComing(),
+      onGarbage: handles => shortage.note(handles),
+    });
   }
 
   /** While space is short chunks stay for a tenth of the grace only. */
@@ -184,9 +177,9 @@ export class Garbage {
   }
 
   private async collectChunks(nowMs: number): Promise<void> {
-    const { store, locations, leases, servers } = this.context;
+    const { store, locations, leases, servers, safeMode } = this.context;
     const handles = await garbageDue(store, nowMs, CHUNKS_PER_STEP);
-    if (handles.length === 0) return;
+    if (handles.length === 0 || safeMode.isOn) return;
     const gone = handles.flatMap(handle => {
       const chunk = findChunk(store, handle);
       if (!chunk || !store.change(change => forgetGarbage(change, handle))) return [];
@@ -206,10 +199,12 @@ export class Garbage {
       const holders = new Set(this.collecting.get(handle));
       this.collecting.delete(handle);
       for (const { server } of [...locations.get(handle), ...chain]) holders.add(server);
+      const live = new Set([...holders].filter(server => servers.isLive(server)));
       for (const server of holders) {
-        if (servers.isLive(server)) this.enqueue({ server, handle, version, notBeforeMs: 0 });
+        if (live.has(server)) this.enqueue({ server, handle, version, notBeforeMs: 0 });
         else this.missed.add(server);
       }
+      this.shortage.onCollected(handle, live);
       locations.forget(handle);
     }
   }
@@ -230,20 +225,28 @@ export class Garbage {
       if (deletion.notBeforeMs > now) continue;
       this.deletions.delete(key);
       if (servers.isLive(deletion.server)) void this.delete(deletion);
-      else this.missed.add(deletion.server);
+      else {
+        this.missed.add(deletion.server);
+        this.shortage.onKept(deletion.server, deletion.handle);
+      }
     }
   }
 
   private async delete(deletion: Deletion): Promise<void> {
     const { orders, store, platform } = this.context;
     const { server, handle, version } = deletion;
-    if (findChunk(store, handle)) return;
+    if (findChunk(store, handle)) {
+      this.shortage.onKept(server, handle);
+      return;
+    }
     this.inFlight++;
     try {
       await orders.give(server, 'deleteChunk', { handle, version });
+      this.shortage.onDeleted(server, handle);
       platform.logger.debug({ server, handle, version }, 'replica of a collected chunk deleted');
     } catch (error) {
       platform.logger.debug({ server, handle, code: asGfsError(error).code }, 'a deletion was put off');
+      this.shortage.onKept(server, handle);
       this.enqueue({ ...deletion, notBeforeMs: platform.clock.monotonicMs() + RETRY_MS });
     } finally {
       this.inFlight--;

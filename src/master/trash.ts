@@ -2,11 +2,12 @@
 // gives a file a name again. What becomes of chunks is chunk-table.ts's.
 import { assert } from '../lib/assert.js';
 import { GfsError } from '../protocol/errors.js';
-import type { InodeId } from '../protocol/ids.js';
+import type { ChunkHandle, InodeId } from '../protocol/ids.js';
 import type { WireWhere } from '../protocol/messages.js';
+import { findChunk } from './chunk-table.js';
 import { count } from './counters.js';
 import { addEntry } from './entries.js';
-import { releaseExtents } from './file-extents.js';
+import { listExtents, releaseExtents } from './file-extents.js';
 import { deleteInode, findInode, getFile, putInode } from './inodes.js';
 import { dueRange, parseTrashKey, rangeOf, trashKey } from './keys.js';
 import { type Moment, nowNs } from './moment.js';
@@ -16,6 +17,8 @@ import type { Change, Reader, Store } from './store.js';
 import { removeAllXattrs } from './xattrs.js';
 
 const POSTPONED_PER_STEP = 1_024;
+/** When a file is due that is given up in part: before all others, and it cannot be had back, since it would be cut. */
+const HALF_GONE_MS = 0;
 
 /** Where a name was. */
 interface Name {
@@ -55,6 +58,12 @@ export function getTrash(reader: Reader, inode: InodeId): TrashRecord {
   return trashOf(reader, getFile(reader, inode));
 }
 
+/** Where a walk over the trash stands. */
+export interface TrashPlace {
+  dueMs: number;
+  inode: InodeId;
+}
+
 export interface TrashItem extends TrashRecord {
   dueMs: number;
   file: InodeRecord;
@@ -63,12 +72,10 @@ export interface TrashItem extends TrashRecord {
 /** Up to `limit` files of the trash, the soonest due first, those after `after`. */
 export async function listTrash(
   store: Store,
-  { after, limit }: { after?: { dueMs: number; inode: InodeId }; limit: number },
+  { after, limit }: { after?: TrashPlace; limit: number },
 ): Promise<TrashItem[]> {
-  const { gte, lt } = rangeOf('trash');
-  const from = after === undefined ? gte : trashKey(after.dueMs, (after.inode + 1) as InodeId);
   const items: TrashItem[] = [];
-  for (const [key, value] of await store.scan({ gte: from, lt, limit })) {
+  for (const [key, value] of await store.scan({ ...rangeAfter(after), limit })) {
     const { dueMs, inode } = parseTrashKey(key);
     const file = findInode(store, inode);
     // Collected or restored since the scan.
@@ -82,6 +89,7 @@ export async function listTrash(
 export function restoreTrash(change: Change, inode: InodeId, to: WireWhere, at: Moment): InodeRecord {
   const file = getFile(change, inode);
   trashOf(change, file);
+  if (file.trashDueMs === HALF_GONE_MS) throw new GfsError('NOT_FOUND', `inode ${inode} is being deleted`);
   const { inode: existing, place } = walk(change, to, false);
   if (existing !== undefined) throw new GfsError('EXISTS');
   deleteTrash(change, file);
@@ -97,15 +105,14 @@ export function restoreTrash(change: Change, inode: InodeId, to: WireWhere, at: 
 export function purgeTrash(change: Change, inode: InodeId, at: Moment): void {
   const file = getFile(change, inode);
   const trash = trashOf(change, file);
+  if (file.trashDueMs === HALF_GONE_MS) return;
   deleteTrash(change, file);
   putTrash(change, file, trash, at.nowMs);
 }
 
 export interface CollectOptions {
   at: Moment;
-  /** Files whose time ends before this are given up; `at` when absent. Later: space is needed. */
-  beforeMs?: number;
-  /** Whether a session has the inode open; such a file stays for another grace. */
+  /** Whether a session has the inode open: such a file stays for another grace. */
   isOpen: (inode: InodeId) => boolean;
   /** Bounds of one call: files looked at, extents given up. */
   filesMax: number;
@@ -115,9 +122,9 @@ export interface CollectOptions {
 /** Gives up files whose time in the trash is over. Resolves with how many are gone, and whether more was due than one call does. */
 export async function collectDue(
   store: Store,
-  { at, beforeMs = at.nowMs, isOpen, filesMax, extentsMax }: CollectOptions,
+  { at, isOpen, filesMax, extentsMax }: CollectOptions,
 ): Promise<{ collected: number; more: boolean }> {
-  const rows = await store.scan({ ...dueRange('trash', beforeMs), limit: filesMax });
+  const rows = await store.scan({ ...dueRange('trash', at.nowMs), limit: filesMax });
   let extentsLeft = extentsMax;
   let collected = 0;
   for (const [key] of rows) {
@@ -126,22 +133,55 @@ export async function collectDue(
     const file = findInode(store, inode);
     // Restored or purged since the scan.
     if (file?.trashDueMs !== dueMs) continue;
-    if (isOpen(inode)) {
+    if (dueMs !== HALF_GONE_MS && isOpen(inode)) {
       store.change(change => postpone(change, file, at));
       continue;
     }
     const extents = file.extentCount;
-    if (store.change(change => collect(change, file, extentsLeft, at))) collected++;
+    if (store.change(change => collect(change, file, extentsLeft, at)).isGone) collected++;
     extentsLeft -= Math.min(extents, extentsLeft) + 1;
   }
   return { collected, more: rows.length === filesMax };
+}
+
+export interface ReleaseOptions extends CollectOptions {
+  /** Where the walk stopped; the soonest due come first when absent. */
+  after?: TrashPlace | undefined;
+  /** Asked before each file: no more need go. */
+  isEnough: () => boolean;
+  /** Chunks that are garbage now. */
+  onGarbage: (handles: ChunkHandle[]) => void;
+}
+
+/**
+ * Gives up files before their time, the soonest due first, as long as space is needed. Those that somebody has open are passed by and keep their time.
+ * Resolves with where to go on; undefined when all were looked at.
+ */
+export async function releaseEarly(
+  store: Store,
+  { at, after, isOpen, isEnough, onGarbage, filesMax, extentsMax }: ReleaseOptions,
+): Promise<TrashPlace | undefined> {
+  let place = after;
+  if (isEnough()) return place;
+  const rows = await store.scan({ ...rangeAfter(after), limit: filesMax });
+  let extentsLeft = extentsMax;
+  for (const [key] of rows) {
+    if (extentsLeft <= 0 || isEnough()) return place;
+    place = parseTrashKey(key);
+    const file = findInode(store, place.inode);
+    if (file?.trashDueMs !== place.dueMs || isOpen(file.inode)) continue;
+    const extents = file.extentCount;
+    onGarbage(store.change(change => collect(change, file, extentsLeft, at)).garbage);
+    extentsLeft -= Math.min(extents, extentsLeft) + 1;
+  }
+  return rows.length < filesMax ? undefined : place;
 }
 
 /** No file leaves the trash sooner than if it were deleted now. */
 export async function postponeTrash(store: Store, at: Moment): Promise<void> {
   const dueMs = at.nowMs + Math.max(at.trashMs, at.graceMs);
   for (;;) {
-    const rows = await store.scan({ ...dueRange('trash', dueMs - 1), limit: POSTPONED_PER_STEP });
+    const rows = await store.scan({ ...rangeAfter(), lt: dueRange('trash', dueMs - 1).lt, limit: POSTPONED_PER_STEP });
     store.change(change => {
       for (const [key] of rows) {
         const { dueMs: wasDueMs, inode } = parseTrashKey(key);
@@ -156,20 +196,38 @@ export async function postponeTrash(store: Store, at: Moment): Promise<void> {
   }
 }
 
-/** Gives up at most `extentsMax` extents of a file, and the file itself once none is left: true then. */
-function collect(change: Change, file: InodeRecord, extentsMax: number, at: Moment): boolean {
-  if (!releaseExtents(change, file, extentsMax, at)) return false;
-  removeAllXattrs(change, file);
+/** Gives up at most `extentsMax` extents of a file, and the file itself once none is left. Returns the chunks that nothing names any more. */
+function collect(
+  change: Change,
+  file: InodeRecord,
+  extentsMax: number,
+  at: Moment,
+): { isGone: boolean; garbage: ChunkHandle[] } {
+  const first = Math.max(0, file.extentCount - extentsMax);
+  const named = new Set(listExtents(change, file, first, extentsMax).map(({ handle }) => handle));
+  if (file.tailHandle !== 0) named.add(file.tailHandle);
+  const isGone = releaseExtents(change, file, extentsMax, at);
+  const trash = trashOf(change, file);
   deleteTrash(change, file);
-  deleteInode(change, file.inode);
-  count(change, { trash: -1 });
-  return true;
+  if (isGone) {
+    removeAllXattrs(change, file);
+    deleteInode(change, file.inode);
+    count(change, { trash: -1 });
+  } else putTrash(change, file, trash, HALF_GONE_MS);
+  return { isGone, garbage: [...named].filter(handle => findChunk(change, handle)?.garbageDueMs !== undefined) };
 }
 
 function postpone(change: Change, file: InodeRecord, at: Moment): void {
   const trash = trashOf(change, file);
   deleteTrash(change, file);
   putTrash(change, file, trash, at.nowMs + Math.max(at.graceMs, 1));
+}
+
+/** What comes after a place; all that can be had back when there is none. */
+function rangeAfter(after?: TrashPlace): { gte: Buffer; lt: Buffer } {
+  const { lt } = rangeOf('trash');
+  const gte = after ? trashKey(after.dueMs, (after.inode + 1) as InodeId) : trashKey(HALF_GONE_MS + 1, 0 as InodeId);
+  return { gte, lt };
 }
 
 function trashOf(reader: Reader, file: InodeRecord): TrashRecord {

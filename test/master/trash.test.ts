@@ -5,7 +5,15 @@ import { readCounters } from '../../src/master/counters.js';
 import { findInode } from '../../src/master/inodes.js';
 import { makeDirectory, unlink } from '../../src/master/namespace.js';
 import type { Store } from '../../src/master/store.js';
-import { collectDue, getTrash, listTrash, purgeTrash, restoreTrash } from '../../src/master/trash.js';
+import {
+  collectDue,
+  getTrash,
+  listTrash,
+  postponeTrash,
+  purgeTrash,
+  releaseEarly,
+  restoreTrash,
+} from '../../src/master/trash.js';
 import type { InodeId } from '../../src/protocol/ids.js';
 import { append, at, CHAIN, createAt, find, formatted, OWNER, root, throwsCode } from './fixture.js';
 
@@ -153,5 +161,58 @@ test('a restored file has a name again; a purged one goes now', async t => {
   t.is(findInode(store, g), undefined);
   throwsCode(t, 'STALE', () => store.change(change => purgeTrash(change, g, at(6_000))));
   throwsCode(t, 'NOT_FOUND', () => store.change(change => purgeTrash(change, f, at(6_000))));
+  await checkInvariants(store);
+});
+
+test('a file that is given up in part goes on going, before all others, and cannot be had back cut', async t => {
+  const { store } = await formatted();
+  createAt(store, 'empty');
+  remove(store, 'empty', 2_000);
+  const { inode } = createAt(store, 'big');
+  for (let i = 0; i < 10; i++) append(store, inode, 10);
+  remove(store, 'big');
+  await releaseEarly(store, {
+    ...{ at: at(2_500), isOpen: () => false, filesMax: 10, extentsMax: 5 },
+    ...{ isEnough: () => false, onGarbage: () => undefined },
+  });
+  t.is(findInode(store, inode)?.extentCount, 6);
+  await checkInvariants(store);
+
+  t.deepEqual(await listTrash(store, { limit: 10 }), []);
+  throwsCode(t, 'NOT_FOUND', () => store.change(change => restoreTrash(change, inode, root('x'), at(3_000))));
+  store.change(change => purgeTrash(change, inode, at(3_000)));
+  await postponeTrash(store, at(3_000));
+  t.deepEqual(await collect(store, 3_000, { isOpen: () => true }), { collected: 1, more: false });
+
+  t.is(findInode(store, inode), undefined);
+  await checkInvariants(store);
+});
+
+test('files that leave early: the soonest due first, open ones keep their time, and no more than is enough', async t => {
+  const { store } = await formatted();
+  const inodes = ['a', 'b', 'c', 'd', 'e'].map((name, i) => {
+    const { inode } = createAt(store, name);
+    append(store, inode, 10);
+    remove(store, name, 5_000 + i);
+    return inode;
+  });
+  const garbage: unknown[] = [];
+  const release = (after?: { dueMs: number; inode: InodeId }, filesMax = 10): ReturnType<typeof releaseEarly> =>
+    releaseEarly(store, {
+      ...{ at: at(6_000), after, isOpen: open => open === inodes[0], filesMax, extentsMax: 100 },
+      ...{ isEnough: () => garbage.length >= 3, onGarbage: handles => garbage.push(...handles) },
+    });
+
+  const place = await release(undefined, 2);
+  t.is(garbage.length, 1);
+  t.like(await release(place), { inode: inodes[3] });
+  t.like(await release(place), place!);
+
+  t.deepEqual(
+    (await listTrash(store, { limit: 10 })).map(({ inode, dueMs }) => ({ inode, dueMs })),
+    [0, 4].map(i => ({ inode: inodes[i]!, dueMs: 15_000 + i })),
+  );
+  garbage.length = 0;
+  t.is(await release(place), undefined, 'all were looked at');
   await checkInvariants(store);
 });
