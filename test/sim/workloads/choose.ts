@@ -20,7 +20,8 @@ export function chooseWorkloads(
     const mine: Workload[] = [];
     const inFlight = random.chance(0.5) ? 1 : 2 + random.int(10);
     // The last client may only watch.
-    if (client < 2 || random.chance(0.5)) mine.push(new RecordAppenders({ paths, inFlight, pauseMs }));
+    if (client < 2 || random.chance(0.5))
+      mine.push(new RecordAppenders({ paths, inFlight, pauseMs, reads: !isDurable }));
     // Readers may see bytes that no fsync has confirmed and a loss of power takes.
     if (isDurable) return mine;
     if (random.chance(0.3)) mine.push(new StreamWriters());

@@ -1,5 +1,5 @@
-// Appends whole records to files that many clients share, a few at a time in flight.
-// Check: every acknowledged record stands exactly once at its offset, in the order of its writer.
+// Appends whole records to files that many clients share, a few at a time in flight, and reads below the end that it knows of, without a look.
+// Checks: every acknowledged record stands exactly once at its offset, in the order of its writer; no byte is ever another.
 import type { OpenFile } from '../../../src/client/types.js';
 import type { Actor } from '../actor.js';
 import { RECORD_BYTES_MIN } from '../records.js';
@@ -11,6 +11,8 @@ export interface RecordAppendersOptions {
   inFlight: number;
   /** Mean pause between two appends. */
   pauseMs: number;
+  /** Reads too: nobody may where acknowledged bytes can still be lost. */
+  reads: boolean;
 }
 
 export class RecordAppenders implements Workload {
@@ -35,17 +37,34 @@ export class RecordAppenders implements Workload {
     const writer = actor.nextWriter();
     const count = 1 + random.int(30);
     const inFlight = new Set<Promise<unknown>>();
+    let reading: Promise<unknown> | undefined;
+    let end = 0;
     // An open file may know its append target long before it uses it.
     if (random.chance(0.4)) await actor.sleep(random.between(0, 1_500));
     for (let sequence = 1; sequence <= count && !actor.isOver(); sequence++) {
-      const append = actor.attempt(() => actor.appendRecord(file, { writer, sequence }, this.length(actor)));
+      const append = actor.attempt(async () => {
+        const lengthBytes = this.length(actor);
+        end = Math.max(end, lengthBytes + (await actor.appendRecord(file, { writer, sequence }, lengthBytes)));
+      });
       inFlight.add(append);
       void append.then(() => inFlight.delete(append));
       while (inFlight.size >= this.options.inFlight) await Promise.race(inFlight);
+      if (this.options.reads && end > 0 && random.chance(0.4))
+        reading ??= this.readBack(actor, file, end).finally(() => {
+          reading = undefined;
+        });
       // Now and then long enough for a lease to be given back or to run out.
       await actor.sleep(random.chance(0.02) ? 3_000 : random.between(0, 2 * this.options.pauseMs));
     }
-    await Promise.all(inFlight);
+    await Promise.all([...inFlight, reading]);
+  }
+
+  /** Bytes that are there for certain, so that what the client knows of the file decides where it looks for them. */
+  private async readBack(actor: Actor, file: OpenFile, end: number): Promise<void> {
+    const { random } = actor;
+    if (random.chance(0.3)) await actor.attempt(() => actor.size(file));
+    const offset = random.int(end);
+    await actor.attempt(() => actor.read(file, offset, Math.min(8_192, end - offset)));
   }
 
   private length({ random, client }: Actor): number {
