@@ -398,7 +398,7 @@ export class Appender {
       // What stands in a sealed chunk is on the disks, and so is all before it.
       const unsynced = this.state.unsynced.get(handle);
       if (unsynced && unsynced.endByte <= offset + piece.lengthBytes) this.state.unsynced.delete(handle);
-      this.state.noteSize(wire.generation, wire.base + offset + piece.lengthBytes);
+      this.state.noteCommitted(wire.generation, wire, offset + piece.lengthBytes);
       this.#queue.land(piece, wire.base + offset);
     } catch (error) {
       const failure = asGfsError(error);

@@ -22,7 +22,7 @@ export class BlockFetcher {
 
   /**
    * The blocks that hold bytes `fromByte` to `toByte` of the present generation, in order, each or a promise of it. Requires: toByte is not past
-   * state.sizeBytes. What is missing is requested up to the end of its block or file, neighbours together.
+   * state.sizeBytes. What is missing is requested up to the end of its block or file, neighbours together; for what nobody wants yet the master is not asked.
    */
   request(state: InodeState, fromByte: number, toByte: number, deadlineMs: number): Array<Block | Promise<Block>> {
     const blocks: Array<Block | Promise<Block>> = [];
@@ -37,7 +37,7 @@ export class BlockFetcher {
       }
       let count = 1;
       while (count < runMax && index + count <= lastIndex && !this.#known(state, index + count, toByte)) count++;
-      blocks.push(...this.#start(state, index, count, deadlineMs));
+      blocks.push(...this.#start(state, index, { count, toByte }, deadlineMs));
       index += count;
     }
     return blocks;
@@ -56,9 +56,17 @@ export class BlockFetcher {
     return pending && pending.lengthBytes >= wantedBytes ? pending.block : undefined;
   }
 
-  #start(state: InodeState, firstIndex: number, count: number, deadlineMs: number): Array<Promise<Block>> {
+  #start(
+    state: InodeState,
+    firstIndex: number,
+    { count, toByte }: { count: number; toByte: number },
+    deadlineMs: number,
+  ): Array<Promise<Block>> {
     const fromByte = firstIndex * BLOCK_BYTES;
-    const endByte = Math.min(fromByte + count * BLOCK_BYTES, state.sizeBytes);
+    const fullByte = Math.min(fromByte + count * BLOCK_BYTES, state.sizeBytes);
+    const wantedByte = Math.min(toByte, fullByte);
+    const knownByte = this.chunks.reach(state, fromByte, fullByte);
+    const endByte = knownByte >= wantedByte ? knownByte : fullByte;
     const keys = Array.from({ length: count }, (_, i) => blockKey(state, firstIndex + i));
     const fetched = this.chunks.fetch(state, fromByte, endByte, deadlineMs).then(buffers => cut(buffers));
     return keys.map((key, i) => {

@@ -17,7 +17,7 @@ export class Superseded extends Error {
   override name = 'Superseded';
 }
 
-/** Where bytes of the file are: a known extent or the open chunk. */
+/** Where bytes of the file are: a known extent, or what is known to be committed of the open chunk. */
 interface Source {
   readonly handle: ChunkHandle;
   readonly fileOffset: number;
@@ -71,6 +71,13 @@ export class ChunkReader {
       void Promise.allSettled(pieces);
       throw error;
     }
+  }
+
+  /** Up to where, from `fromByte` on, it is known without asking the master where the bytes are; at most `toByte`. */
+  reach(state: InodeState, fromByte: number, toByte: number): number {
+    let at = fromByte;
+    for (let source = find(state, at); source && at < toByte; source = find(state, at)) at = source.endByte;
+    return Math.min(at, toByte);
   }
 
   /** Bytes of one extent, from whichever replica serves them. */
@@ -185,13 +192,13 @@ function find(state: InodeState, offset: number): Source | undefined {
     const { handle, fileOffset, chunkOffset, lengthBytes, replicas, token } = extent;
     return { handle, fileOffset, chunkOffset, endByte: fileOffset + lengthBytes, replicas, token, origin: extent };
   }
-  const { tail } = state;
-  if (!tail || offset < tail.base) return undefined;
+  const { tail, tailEndByte } = state;
+  if (!tail || offset < tail.base || offset >= tailEndByte) return undefined;
   return {
     handle: tail.handle,
     fileOffset: tail.base,
     chunkOffset: 0,
-    endByte: Number.MAX_SAFE_INTEGER,
+    endByte: tailEndByte,
     replicas: tail.chain,
     token: tail.token,
     origin: tail,

@@ -1,5 +1,5 @@
 // What this client knows of one file: generation, the size it has seen, the chunk map, the open chunk, the append target, and chunks that
-// wait for a sync. It asks nobody. Invariant: the size it tells never shrinks within one generation.
+// wait for a sync. It asks nobody. Invariants: the size it tells never shrinks within one generation, and says nothing of any single chunk.
 import type { ChunkHandle, InodeId } from '../protocol/ids.js';
 import type { WireAttributes, WireReplica, WireTail, WireTarget } from '../protocol/messages.js';
 import { ChunkMap } from './chunk-map.js';
@@ -27,6 +27,9 @@ export interface UnsyncedChunk {
   readonly last: Witness;
 }
 
+/** Chunks of one file of which is remembered how far they are committed: the newest ones. */
+const COMMITTED_MAX = 4;
+
 export class InodeState {
   generation = 0;
   /** The largest size seen in this generation: every byte below it is committed. */
@@ -39,6 +42,8 @@ export class InodeState {
   /** The target that came with creating the file, until something is sent there. */
   #unused: { handle: ChunkHandle; version: number } | undefined;
   readonly chunks = new ChunkMap();
+  /** Up to which offset in the file chunks are known to be committed. */
+  readonly #committed = new Map<ChunkHandle, number>();
   readonly unsynced = new Map<ChunkHandle, UnsyncedChunk>();
   /**
    * How often acknowledged bytes turned out to be gone before an fsync had confirmed them: their machines lost power, all of them. Each open file
@@ -57,6 +62,7 @@ export class InodeState {
     this.noteGeneration(attributes.generation);
     this.sizeBytes = Math.max(this.sizeBytes, attributes.sizeBytes);
     if (tail !== 'unknown') this.tail = tail;
+    if (tail && tail !== 'unknown') this.noteCommitted(attributes.generation, tail, tail.committedBytes);
     this.checkedMs = nowMs;
     return this.shown(attributes);
   }
@@ -75,12 +81,32 @@ export class InodeState {
     this.tail = undefined;
     this.target = undefined;
     this.chunks.clear();
+    this.#committed.clear();
   }
 
-  /** Bytes up to `sizeBytes` are committed in `generation`. */
-  noteSize(generation: number, sizeBytes: number): void {
+  /** The first `committedBytes` bytes of this chunk are committed in `generation`. */
+  noteCommitted(
+    generation: number,
+    { handle, base }: { handle: ChunkHandle; base: number },
+    committedBytes: number,
+  ): void {
     this.noteGeneration(generation);
-    if (generation === this.generation) this.sizeBytes = Math.max(this.sizeBytes, sizeBytes);
+    if (generation !== this.generation) return;
+    const endByte = base + committedBytes;
+    this.sizeBytes = Math.max(this.sizeBytes, endByte);
+    this.#committed.set(handle, Math.max(endByte, this.#committed.get(handle) ?? 0));
+    // Handles rise: the oldest goes.
+    if (this.#committed.size > COMMITTED_MAX)
+      this.#committed.delete(Math.min(...this.#committed.keys()) as ChunkHandle);
+  }
+
+  /**
+   * Up to which offset in the file `tail` is known to be committed. The file may be longer and go on in another chunk, while a replica of this one holds
+   * more that was never committed and is not of this file.
+   */
+  get tailEndByte(): number {
+    const { tail } = this;
+    return tail ? Math.max(tail.base + tail.committedBytes, this.#committed.get(tail.handle) ?? 0) : 0;
   }
 
   noteTarget(wire: WireTarget, askedMs: number): CachedTarget {
@@ -122,7 +148,7 @@ export class InodeState {
   /** An append of `lengthBytes` was acknowledged at `offset` of the target's chunk. */
   noteLanded(target: WireTarget, offset: number, lengthBytes: number, last: Witness): void {
     const endByte = offset + lengthBytes;
-    this.noteSize(target.generation, target.base + endByte);
+    this.noteCommitted(target.generation, target, endByte);
     const before = this.unsynced.get(target.handle);
     if (before && before.endByte >= endByte && before.version >= target.version) return;
     const { handle, version, chain, token } = target;

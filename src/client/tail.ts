@@ -52,7 +52,7 @@ export class TailSizes {
       if (leftMs <= 0) throw new GfsError('TIMED_OUT', 'the length of the open chunk could not be learned in time');
       try {
         const committedBytes = await this.#ask(tail, leftMs);
-        state.noteSize(now.attributes.generation, tail.base + committedBytes);
+        state.noteCommitted(now.attributes.generation, tail, committedBytes);
         return state.shown(now.attributes);
       } catch (error) {
         const { code, message } = asGfsError(error);

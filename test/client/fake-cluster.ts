@@ -62,6 +62,8 @@ interface Chunk {
   inode: InodeId;
   base: number;
   bytes: Buffer;
+  /** What single servers hold past these bytes: an append that did not reach every replica. */
+  leftovers: Map<string, Buffer>;
   /** By "writer sequence". */
   writers: Map<string, { offset: number; lengthBytes: number }>;
   isFull: boolean;
@@ -248,7 +250,7 @@ export class FakeCluster {
 
   server(address: string, kind: Kind, request: never, payload: Buffer[]): { body: unknown; payload: Buffer[] } {
     if (kind === 'append') return { body: this.append(address, request, payload), payload: [] };
-    if (kind === 'read') return { body: {}, payload: [this.read(request)] };
+    if (kind === 'read') return { body: {}, payload: [this.read(address, request)] };
     const { token } = request as { token: Buffer };
     const chunk = this.byToken(token);
     if (kind === 'tailLength') return { body: { committedBytes: this.live(chunk, token).bytes.length }, payload: [] };
@@ -299,8 +301,9 @@ export class FakeCluster {
     }
   }
 
-  private read({ token, offset, lengthBytes }: Request<'read'>): Buffer {
-    const { bytes } = this.byToken(token);
+  private read(address: string, { token, offset, lengthBytes }: Request<'read'>): Buffer {
+    const chunk = this.byToken(token);
+    const bytes = Buffer.concat([chunk.bytes, chunk.leftovers.get(address) ?? Buffer.alloc(0)]);
     if (offset + lengthBytes > bytes.length) throw new GfsError('NO_CHUNK');
     return bytes.subarray(offset, offset + lengthBytes);
   }
@@ -320,7 +323,8 @@ export class FakeCluster {
       const handle = this.nextHandle++ as ChunkHandle;
       const base = file.attributes.sizeBytes;
       const bytes = Buffer.alloc(0);
-      file.tail = { handle, version: 1, isSealed: false, inode, base, bytes, writers: new Map(), isFull: false };
+      const none = { bytes, leftovers: new Map(), writers: new Map() };
+      file.tail = { handle, version: 1, isSealed: false, inode, base, isFull: false, ...none };
       this.chunks.set(handle, file.tail);
     }
     const { handle, version, base } = file.tail;

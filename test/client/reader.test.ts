@@ -363,3 +363,31 @@ test('reading goes on while the master does not answer', async t => {
     t.true(cluster.simulator.nowMs - startMs < 1_500);
   });
 });
+
+for (const masterAnswers of [true, false]) {
+  const when = masterAnswers
+    ? 'as soon as it asks'
+    : 'as far as it knows where they are, while the master does not answer';
+  test(`a reader that knows of the last chunk only reads no bytes there that were never committed, and the right ones ${when} (I7)`, async t => {
+    await withCluster(t, async cluster => {
+      const { file: writer } = await newFile(await cluster.connect());
+      const data = pattern(100);
+      await writer.append([data], { split: false });
+      const client = await cluster.connect({ opTimeoutMs: 5_000 });
+      const file = await client.openInode(writer.inode);
+      await file.attributes();
+      // An append that came no further than the primary; whoever sent it is gone, and others have sealed the chunk without it.
+      const first = cluster.tailOf(file.inode);
+      first.leftovers.set('cs2:1', Buffer.alloc(50, 'x'));
+      cluster.seal(first);
+      const own = Buffer.from('0123456789');
+      t.is(await file.append([own], { split: false }), 100);
+      cluster.bends.push(call => (!masterAnswers && call.address === 'master:9400' ? 'hang' : undefined));
+
+      t.true(Buffer.concat(await file.read(0, 50)).equals(data.subarray(0, 50)));
+      if (masterAnswers) t.true(Buffer.concat(await file.read(0, 200)).equals(Buffer.concat([data, own])));
+      else t.true(hasCode(await t.throwsAsync(file.read(90, 20)), 'TIMED_OUT'));
+      t.true(Buffer.concat(await file.read(10, 90)).equals(data.subarray(10)));
+    });
+  });
+}
