@@ -5,6 +5,7 @@ import { crc32OfAll } from '../lib/checksum.js';
 import { type Deferred, deferred } from '../lib/deferred.js';
 import { GfsError } from '../protocol/errors.js';
 import type { ChunkHandle } from '../protocol/ids.js';
+import { LIMITS } from '../protocol/limits.js';
 import type { WireTarget } from '../protocol/messages.js';
 import type { AppendOptions } from './types.js';
 
@@ -34,6 +35,8 @@ export interface Piece {
   readonly at: number;
   /** Chunks in which it may stand, each with the target under which it was last sent there (DESIGN 4, rule 5). */
   readonly maybe: Map<ChunkHandle, WireTarget>;
+  /** When it was first sent to one of these. */
+  doubtSinceMs: number;
   /** Sent with its request from now on, because pushed bytes were lost. */
   inline: boolean;
   /** A refusal that holds as soon as it is certain that the piece stands nowhere. */
@@ -65,6 +68,24 @@ export class AppendQueue {
     return this.#writes.find(write => write.cutBytes < write.lengthBytes);
   }
 
+  /** When some write must have its outcome: the first one's deadline, or how long a piece may be asked for or sent again when servers may have it. */
+  get endsMs(): number {
+    let endsMs = this.head?.deadlineMs ?? Number.POSITIVE_INFINITY;
+    for (const piece of this.#pieces) endsMs = Math.min(endsMs, doubtEndsMs(piece));
+    return endsMs;
+  }
+
+  /** The first write that must have its outcome by now. */
+  due(nowMs: number): Write | undefined {
+    const { head } = this;
+    if (head && nowMs >= head.deadlineMs) return head;
+    return this.#pieces.find(piece => nowMs >= doubtEndsMs(piece))?.write;
+  }
+
+  has(write: Write): boolean {
+    return this.#writes.includes(write);
+  }
+
   /** Settles when no write is left. */
   idle(): Promise<void> {
     if (this.isEmpty) return Promise.resolve();
@@ -75,6 +96,8 @@ export class AppendQueue {
   add(buffers: readonly Buffer[], options: AppendOptions, deadlineMs: number): Promise<number> {
     const lengthBytes = buffers.reduce((sum, buffer) => sum + buffer.length, 0);
     assert(lengthBytes > 0, 'an append has bytes');
+    const last = this.#writes[this.#writes.length - 1];
+    assert(!last || last.deadlineMs <= deadlineMs, 'deadlines come in the order of writes');
     const write: Write = {
       buffers,
       lengthBytes,
@@ -102,6 +125,7 @@ export class AppendQueue {
       crc: crc32OfAll(buffers),
       at: write.cutBytes,
       maybe: new Map(),
+      doubtSinceMs: 0,
       inline: false,
       refusal: undefined,
       isLanded: false,
@@ -148,6 +172,11 @@ export class AppendQueue {
     this.#idle?.resolve();
     this.#idle = undefined;
   }
+}
+
+/** The servers remember a writer for a while after it was heard; what it may have appended before cannot be told from new any more. */
+function doubtEndsMs({ maybe, doubtSinceMs }: Piece): number {
+  return maybe.size === 0 ? Number.POSITIVE_INFINITY : doubtSinceMs + LIMITS.appendRetryMs;
 }
 
 /** The failure of an append that may stand: its code never says that it certainly does not. */

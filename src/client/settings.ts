@@ -6,7 +6,11 @@ const KiB = 1024;
 const MiB = 1024 * KiB;
 
 export const CLIENT_SETTINGS = {
-  opTimeoutMs: duration(30_000, 'every operation ends within this time', { min: 100, max: 600_000 }),
+  opTimeoutMs: duration(
+    30_000,
+    'every operation ends within this time; an append that may stand already, within a minute of when it was first sent',
+    { min: 100, max: 600_000 },
+  ),
   connectTimeoutMs: duration(4_000, 'how long connecting to the cluster may take', { min: 100, max: 600_000 }),
   masterTryMs: duration(5_000, 'one attempt of a call to the master; repeated until the operation times out', {
     min: 50,
@@ -64,6 +68,8 @@ export const CLIENT_LIMITS = {
   extentPage: 256,
   /** Attempts in one chunk without asking the master, for answers that mean "send it again". */
   resendsMax: 3,
+  /** An append that is without an outcome so long after its deadline fails without the reason that others may give at the deadline. */
+  deadlineGraceMs: 50,
   /** Times one call may find its session ended. */
   sessionRetriesMax: 3,
   /** Servers remembered as failing. */

@@ -5,10 +5,11 @@ const KiB = 1024;
 const MiB = 1024 * KiB;
 
 export const MOUNT_SETTINGS = {
-  opTimeout: duration(30_000, 'every system call on the mount ends within this time, with ETIMEDOUT if need be', {
-    min: 1000,
-    max: 600_000,
-  }),
+  opTimeout: duration(
+    30_000,
+    'every system call on the mount ends within this time, with ETIMEDOUT if need be; a write that may stand on the servers is tried for a minute at most',
+    { min: 1000, max: 600_000 },
+  ),
   attributeTimeout: duration(1000, 'sizes, times and names seen before may be this old', { max: 1000 }),
   writeBuffer: sizeSetting(16 * MiB, 'bytes written but not yet acknowledged, per file; a writer waits above it', {
     min: 1 * MiB,

@@ -49,7 +49,7 @@ export const LIMITS = {
   appendsInFlightMax: 16,
   /** Writers remembered per chunk; a table full of young ones seals the chunk. */
   writersPerChunkMax: 1024,
-  /** How long a client may retry an append; writer tables remember at least this long. */
+  /** How long a client may send an append again, or ask for it, once it may stand somewhere; writer tables remember at least this long. */
   appendRetryMs: 60_000,
   /** Damaged ranges of one replica that its server tells one by one, and of one piece of a file that the master does. */
   badRangesMax: 1024,

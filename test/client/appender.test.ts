@@ -302,6 +302,113 @@ test('an append ends at its deadline, those queued behind it fail too, and later
   });
 });
 
+/** When a promise rejects, in ms of virtual time since `startMs`, and with what. */
+async function failureOf(
+  cluster: FakeCluster,
+  startMs: number,
+  work: Promise<unknown>,
+): Promise<{ afterMs: number; error: unknown }> {
+  try {
+    await work;
+  } catch (error) {
+    return { afterMs: cluster.simulator.nowMs - startMs, error };
+  }
+  throw new Error('it did not fail');
+}
+
+for (const { what, hangs, targetAtMs, appendTryMs } of [
+  {
+    what: 'complaints about both get no answer',
+    hangs: ['append', 'complain'],
+    targetAtMs: 28_000,
+    appendTryMs: 1_500,
+  },
+  { what: 'the later one is on its way', hangs: ['append'], targetAtMs: 0, appendTryMs: 40_000 },
+  { what: 'there is no target', hangs: [], targetAtMs: 35_000, appendTryMs: 3_000 },
+]) {
+  test(`an append ends at its own deadline when another was asked long after it and ${what}; what comes then stands once`, async t => {
+    await withCluster(t, async cluster => {
+      cluster.leaseMs = 5_000;
+      const { file } = await newFile(await cluster.connect({ opTimeoutMs: 30_000, appendTryMs }));
+      await file.append([record(0)], { split: false });
+      await cluster.simulator.sleep(cluster.leaseMs);
+      cluster.leaseMs = 60_000;
+      let isDown = true;
+      const startMs = cluster.simulator.nowMs;
+      cluster.bends.push(({ kind }) => {
+        if (kind === 'appendTarget' && cluster.simulator.nowMs < startMs + targetAtMs) return 'UNREACHABLE';
+        return isDown && hangs.includes(kind) ? 'hang' : undefined;
+      });
+
+      const first = failureOf(cluster, startMs, file.append([record(1)], { split: false }));
+      await cluster.simulator.sleep(29_000);
+      const second = failureOf(cluster, startMs, file.append([record(2)], { split: false }));
+      const { afterMs, error } = await first;
+      t.true(afterMs >= 29_900 && afterMs <= 30_100, `it ended after ${afterMs} ms`);
+      t.true(hasCode(error, 'TIMED_OUT'));
+      // Those behind it may not stand without it.
+      t.true(hasCode((await second).error, 'TIMED_OUT'));
+
+      isDown = false;
+      t.is(await file.append([record(3)], { split: false }), 10);
+      t.deepEqual(cluster.content(file.inode), Buffer.concat([record(0), record(3)]));
+      t.true(cluster.simulator.nowMs - startMs < 61_000);
+    });
+  });
+}
+
+test('an append whose outcome is known ends with it, also when those behind it are in doubt until the end', async t => {
+  await withCluster(t, async cluster => {
+    const { file } = await newFile(await cluster.connect({ opTimeoutMs: 30_000 }));
+    cluster.bend('append', 'lose-reply', { count: 2 });
+    let isDown = true;
+    cluster.bends.push(({ kind, request }) =>
+      isDown && kind === 'complain' && (request.append as { sequence: number }).sequence === 2 ? 'hang' : undefined,
+    );
+
+    const appends = [record(0), record(1)].map(bytes => file.append([bytes], { split: false }));
+    t.is(await appends[0], 0);
+    await cluster.simulator.sleep(20_000);
+    isDown = false;
+
+    t.is(await appends[1], 10);
+    t.is(cluster.count('append'), 2);
+    t.deepEqual(cluster.content(file.inode), records(2));
+  });
+});
+
+test('an append that may stand is given up before the servers forget its writer, however long operations may take (I3)', async t => {
+  await withCluster(t, async cluster => {
+    const { file } = await newFile(await cluster.connect({ opTimeoutMs: 600_000 }));
+    cluster.bend('append', 'lose-reply');
+    cluster.bends.push(call => (call.kind === 'complain' ? 'hang' : undefined));
+    const startMs = cluster.simulator.nowMs;
+
+    const { afterMs, error } = await failureOf(cluster, startMs, file.append([record(0)], { split: false }));
+
+    t.true(hasCode(error, 'TIMED_OUT'));
+    t.true(afterMs >= 59_000 && afterMs <= 64_000, `it ended after ${afterMs} ms`);
+  });
+});
+
+test('an append that stands nowhere waits as long as operations may take', async t => {
+  await withCluster(t, async cluster => {
+    const { file } = await newFile(await cluster.connect({ opTimeoutMs: 600_000 }));
+    cluster.bend('append', 'lose-request');
+    let isDown = true;
+    cluster.bends.push(call =>
+      isDown && call.kind === 'appendTarget' && cluster.count('append') > 0 ? 'hang' : undefined,
+    );
+
+    const append = file.append([record(0)], { split: false });
+    await cluster.simulator.sleep(200_000);
+    isDown = false;
+
+    t.is(await append, 0);
+    t.deepEqual(cluster.content(file.inode), record(0));
+  });
+});
+
 test('a refusal that cannot change is told at once', async t => {
   await withCluster(t, async cluster => {
     const { file } = await newFile(await cluster.connect());
