@@ -30,7 +30,8 @@ export class Actor {
   readonly sleep: (ms: number) => Promise<void>;
   readonly isOver: () => boolean;
   readonly nextWriter: () => number;
-  private readonly limitMs: number;
+  /** Within this an operation of the client library ends. */
+  readonly limitMs: number;
   private readonly isDurable: boolean;
 
   constructor(options: ActorOptions) {

@@ -26,6 +26,12 @@ export interface ClusterOptions {
   diskCapacityBytes: number;
   /** How long a client waits for an answer to an append before it complains. */
   appendTryMs: number;
+  /** Within this an operation of a client ends; OPERATION_MS when absent. Not for clients that were added. */
+  operationMs?: number;
+  /** How old what a client knows of a file may be when it reads. */
+  revalidateMs?: number;
+  /** Clients that hear nothing of what others change. */
+  deafClients?: boolean;
   /** Degraded chunks are left alone for so long. */
   rereplicateAfterMs?: number;
   /** Copies at once, in all and at each server; the master's own when absent. */
@@ -57,7 +63,6 @@ const MASTER_CACHE_ENTRIES = 500;
 const CHUNKSERVER_TIMES = { heartbeat: 300, leaseIdle: 600, chainTimeout: 400, scrubPeriod: 20_000 };
 export const OPERATION_MS = 10_000;
 const CLIENT_TIMES: Partial<ClientSettings> = {
-  opTimeoutMs: OPERATION_MS,
   connectTimeoutMs: 5_000,
   masterTryMs: 800,
   masterHoldMs: 4_000,
@@ -67,7 +72,6 @@ const CLIENT_TIMES: Partial<ClientSettings> = {
   tailTryMs: 300,
   readPatienceMs: 5_000,
   avoidMs: 1_000,
-  revalidateMs: 300,
   retryMaxMs: 300,
 };
 export const LEASE_MS = MASTER_TIMES.lease;
@@ -240,11 +244,14 @@ export class Cluster {
   }
 
   private async runClient(name: string, platform: Platform, _fail: (error: unknown) => void): Promise<void> {
+    const { appendTryMs, operationMs, revalidateMs = 300, deafClients = false } = this.options;
+    const isAdded = !this.clients.some(machine => machine.name === name);
+    const opTimeoutMs = isAdded ? OPERATION_MS : (operationMs ?? OPERATION_MS);
     const client = await connectFileSystem(platform, {
       master: MASTER_ADDRESS,
       name,
-      wantsChanges: true,
-      settings: { ...CLIENT_TIMES, appendTryMs: this.options.appendTryMs },
+      wantsChanges: !deafClients,
+      settings: { ...CLIENT_TIMES, opTimeoutMs, appendTryMs, revalidateMs },
     });
     this.events.onClient(name, client, platform);
   }

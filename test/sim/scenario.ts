@@ -97,6 +97,11 @@ class Scenario {
     // A stream of its own, as for all that came later: what was drawn before stays as it was.
     const limits = this.simulator.random('copy limits');
     const copyLimits = { copiesMax: 1 + limits.int(6), copiesPerServer: 1 + limits.int(3) };
+    const habits = this.simulator.random('client habits');
+    // Short enough that faults outlive it.
+    this.operationMs = habits.chance(0.3) ? habits.between(2_000, 3_000) : OPERATION_MS;
+    const revalidateMs = habits.chance(0.5) ? 300 : 5_000;
+    const deafClients = habits.chance(0.4);
     this.history = new History(
       () => this.simulator.nowMs,
       [this.collector(), ...allCheckers({ recoveryMs: TIMES.recoveryMs, copyLimits })],
@@ -113,6 +118,9 @@ class Scenario {
         diskCapacityBytes: 256 * 1024 * 1024,
         appendTryMs: [250, 500, 1_200][random.int(3)]!,
         copyLimits,
+        operationMs: this.operationMs,
+        revalidateMs,
+        deafClients,
       },
       {
         onBoot: (platform, host) => this.hosts.set(platform, host),
@@ -135,6 +143,7 @@ class Scenario {
     this.workloads = chooseWorkloads(random, this.cluster.clients.length, { isDurable });
   }
 
+  private readonly operationMs: number;
   private readonly faultsMs: number;
   /** Appends count when they are on the disks, and then all machines may lose power. */
   private readonly isDurable: boolean;
@@ -329,7 +338,7 @@ class Scenario {
       random,
       sleep: ms => new Promise(resolve => void clock.setTimer(this.isHealed ? ms * CALM_PACE : ms, () => resolve())),
       isOver: () => this.isOver,
-      operationMs: OPERATION_MS,
+      operationMs: name.startsWith('last') ? OPERATION_MS : this.operationMs,
       isDurable: this.isDurable,
       nextWriter: () => ++this.writerCount,
     });

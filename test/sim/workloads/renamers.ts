@@ -53,7 +53,7 @@ export class Renamers implements Workload {
   }
 
   private async rename(actor: Actor, from: string, to: string): Promise<void> {
-    await actor.history.operate(actor.who, { kind: 'rename', from, to }, Number.POSITIVE_INFINITY, async () => {
+    await actor.history.operate(actor.who, { kind: 'rename', from, to }, actor.limitMs, async () => {
       await actor.client.rename(at(from), at(to));
       return { kind: 'rename' };
     });
@@ -77,7 +77,7 @@ export class Renamers implements Workload {
   private async race(actor: Actor): Promise<void> {
     const name = `raced-${actor.random.int(6)}`;
     await actor.attempt(() =>
-      actor.history.operate(actor.who, { kind: 'createExclusive', name }, Number.POSITIVE_INFINITY, async () => {
+      actor.history.operate(actor.who, { kind: 'createExclusive', name }, actor.limitMs, async () => {
         const { created, file } = await actor.client.createFile(at(name), { ...NEW_FILE, exclusive: true });
         await file.close();
         return { kind: 'createExclusive', created };
