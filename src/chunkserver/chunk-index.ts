@@ -3,6 +3,7 @@
 //
 //   m                       identity (MessagePack): format, server, disk, cluster id, epoch, clean
 //   n                       number of the last batch
+//   h                       highest stamp of the metadata that was heard (MessagePack)
 //   c handle                record of a chunk or tombstone (chunk-record.ts)
 //   k handle page(4)        CRC-32 of 64 blocks of 64 KiB, 4 bytes each
 //   w handle writer         last appends of a writer (writer-table.ts)
@@ -10,6 +11,7 @@ import { assert } from '../lib/assert.js';
 import { type Kv, type KvOp, prefixEnd } from '../lib/kv.js';
 import { GfsError } from '../protocol/errors.js';
 import type { ChunkHandle, ServerId } from '../protocol/ids.js';
+import type { WireStamp } from '../protocol/messages.js';
 import { boolean, integer, object, text } from '../protocol/schema.js';
 import { decodeBody, encodeBody } from '../protocol/wire-values.js';
 import { type ChunkRecord, decodeRecord, encodeRecord, readNumber, writeNumber } from './chunk-record.js';
@@ -37,8 +39,11 @@ const identitySchema = object({
   clean: boolean,
 });
 
+const stampSchema = object({ start: text(16), number: integer() });
+
 const IDENTITY_KEY = Buffer.from('m');
 const COUNTER_KEY = Buffer.from('n');
+const STAMP_KEY = Buffer.from('h');
 const RECORD = 'c'.charCodeAt(0);
 const PAGE = 'k'.charCodeAt(0);
 const WRITER = 'w'.charCodeAt(0);
@@ -63,6 +68,16 @@ export class ChunkIndex {
   saveIdentity(identity: Identity): Promise<void> {
     const value = encodeBody({ format: FORMAT, ...identity });
     return this.kv.batch([{ type: 'put', key: IDENTITY_KEY, value }], { sync: true });
+  }
+
+  /** Undefined when none was heard. */
+  stamp(): WireStamp | undefined {
+    const bytes = this.kv.getSync(STAMP_KEY);
+    return bytes && stampSchema.check(decodeBody(bytes), 'stamp');
+  }
+
+  saveStamp(stamp: WireStamp, options: { sync: boolean }): Promise<void> {
+    return this.kv.batch([{ type: 'put', key: STAMP_KEY, value: encodeBody(stamp) }], options);
   }
 
   /** Number of the last batch of changes that is in the index. */

@@ -16,6 +16,7 @@ import { Chain } from './chain.js';
 import { ChunkStore } from './chunk-store.js';
 import { Copying } from './copying.js';
 import { DataDirectory } from './data-directory.js';
+import { HeardStamp } from './heard-stamp.js';
 import { LeaseHolder } from './lease-holder.js';
 import { LeaseReturn } from './lease-return.js';
 import { MasterClock } from './master-clock.js';
@@ -39,6 +40,7 @@ interface Running {
   leases: LeaseHolder;
   leaseReturn: LeaseReturn;
   link: MasterLink;
+  heardStamp: HeardStamp;
   scrubber: Scrubber;
   copying: Copying;
   pushes: PushStage;
@@ -144,8 +146,9 @@ export class Chunkserver {
     const mending = new Mending({ clock, logger, rate, store, peers, orders });
     const copiesOut = new RateLimit(clock, settings.copyRate);
     const scrubber = new Scrubber(store, clock, logger, pause, settings.scrubPeriod);
+    const heardStamp = new HeardStamp(this.disks, clock);
     const link: MasterLink = new MasterLink({
-      ...{ settings, clock, logger, peers, pause, identity, tokens, masterClock, store, leases },
+      ...{ settings, clock, logger, peers, pause, identity, tokens, masterClock, store, leases, heardStamp },
       join: clusterId => identity.join(clusterId, platform),
       address: () => settings.advertise ?? this.address,
       failedDisks: () => this.failedDisks(),
@@ -185,7 +188,7 @@ export class Chunkserver {
       idleTimeoutMs: settings.idleTimeout,
     });
     return {
-      ...{ identity, store, leases, leaseReturn, link, scrubber, copying, pushes, peers, server, pause },
+      ...{ identity, store, leases, leaseReturn, link, heardStamp, scrubber, copying, pushes, peers, server, pause },
       timers: [],
       loops: [],
     };
@@ -250,7 +253,7 @@ export class Chunkserver {
 
   private async stopParts(running: Running): Promise<void> {
     const { clock } = this.platform;
-    const { link, scrubber, leaseReturn, store, peers, server, pause, identity, timers } = running;
+    const { link, heardStamp, scrubber, leaseReturn, store, peers, server, pause, identity, timers } = running;
     for (const timer of timers) timer.stop();
     const returnLimit = deferred<void>();
     const timer = clock.setTimer(BOUNDS.stopLeasesMs, () => returnLimit.resolve());
@@ -263,6 +266,7 @@ export class Chunkserver {
     const isSynced = await store.syncAll(clock.monotonicMs() + BOUNDS.stopSyncMs);
     await peers.close();
     await Promise.allSettled(running.loops);
+    await heardStamp.save({ sync: true });
     if (!isSynced) return;
     try {
       await identity.saveClean(this.platform);

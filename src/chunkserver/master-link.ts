@@ -10,6 +10,7 @@ import type { Kind, Reply, Request } from '../protocol/messages.js';
 import type { PeerPool } from '../rpc/types.js';
 import type { ChunkStore } from './chunk-store.js';
 import { Comparison } from './comparison.js';
+import type { HeardStamp } from './heard-stamp.js';
 import type { LeaseHolder } from './lease-holder.js';
 import type { MasterClock } from './master-clock.js';
 import type { Pause } from './pause.js';
@@ -28,6 +29,7 @@ export interface MasterLinkParts {
   masterClock: MasterClock;
   store: ChunkStore;
   leases: LeaseHolder;
+  heardStamp: HeardStamp;
   /** Writes the cluster's id down. */
   join: (clusterId: string) => Promise<void>;
   address: () => string;
@@ -128,8 +130,9 @@ export class MasterLink {
   }
 
   private async register(): Promise<void> {
-    const { identity, store, settings, masterClock, tokens, leases, logger } = this.parts;
+    const { identity, store, settings, masterClock, tokens, leases, logger, heardStamp } = this.parts;
     const { clusterId, server, epoch } = identity;
+    const stamp = heardStamp.highest;
     const reply = await this.call(
       'register',
       {
@@ -138,6 +141,7 @@ export class MasterLink {
         address: this.parts.address(),
         location: settings.location ?? '',
         space: await store.space(),
+        ...(stamp ? { stamp } : {}),
       },
       REGISTER_TIMEOUT_MS,
     );
@@ -146,6 +150,7 @@ export class MasterLink {
     tokens.useKeys(reply.keys);
     leases.leaseMs = reply.leaseMs;
     this.chunkSizeBytes = reply.chunkSizeBytes;
+    await heardStamp.hear(reply.stamp);
     await this.reportAll();
     this.isRegistered = true;
     logger.info({ server, epoch, clusterId: reply.clusterId, chunks: store.count }, 'registered with the master');
@@ -168,7 +173,7 @@ export class MasterLink {
   }
 
   private async beat(): Promise<void> {
-    const { store, clock, leases, tokens, masterClock } = this.parts;
+    const { store, clock, leases, tokens, masterClock, heardStamp } = this.parts;
     const space = await store.space();
     const changed = store.takeChanges(LIMITS.chunkReportPageMax);
     const compared = this.comparison.next();
@@ -201,6 +206,7 @@ export class MasterLink {
       throw new GfsError('SESSION_EXPIRED', 'the master does not know this server (any more)');
     }
     for (const { handle, version } of reply.extended) leases.extend(handle, version, sentMs + leases.leaseMs);
+    await heardStamp.hear(reply.stamp);
     await store.dropTombstones(tokens.oldestKeyId, masterClock.nowMs());
   }
 

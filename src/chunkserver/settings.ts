@@ -54,6 +54,8 @@ export const BOUNDS = {
   masterRetryMs: 250,
   /** The same doubles up to this while another cluster's master is in its place. */
   refusedRetryMaxMs: 5_000,
+  /** Pause between two notes of how far the metadata has come. */
+  stampSaveMs: 2_000,
   /** One write to a chunk file takes queued appends up to about this many bytes. */
   writeBytesMax: 8 * MiB,
   /** Appended bytes of a chunk that may be on their way to the disk only in the operating system's cache before they are sent on. */

@@ -1,6 +1,7 @@
 // What the handlers of the master share: the rooms they call, and the two ways to answer: a view of state and a change of it, both only when
 // what they show is on disk (I6).
 import type { WireOnce } from '../protocol/messages.js';
+import type { Refusals } from '../rpc/refusals.js';
 import type { CallContext } from '../rpc/types.js';
 import type { AppendTargets } from './append-targets.js';
 import type { Balancing } from './balancing.js';
@@ -35,6 +36,7 @@ export interface Rooms {
   readonly locks: LockTable;
   readonly claims: LockClaims;
   readonly trace: SessionTrace;
+  readonly refusals: Refusals;
 }
 
 /** Time for the answer to travel, taken off what the caller waits. */

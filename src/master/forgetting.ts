@@ -54,6 +54,7 @@ function forget({ context, healing, garbage, heartbeats }: Rooms, { id, address 
   servers.forget(id);
   heartbeats.forget(id);
   garbage.forgetServer(id);
+  context.stamp.forgetServer(id);
   const handles = new Set([...locations.retain(id, new Set()), ...leases.ofServer(id)]);
   for (const handle of leases.ofServer(id)) leases.drop(handle);
   for (const handle of handles) healing.consider(handle);

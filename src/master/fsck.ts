@@ -1,11 +1,12 @@
 // Checks the whole cluster, or a part of its tree, in pages: chunks with their replicas, servers with the metadata (the metadata with itself:
 // metadata-repair.ts). It changes nothing; what is asked to be repaired is handed to healing and garbage, which know what is safe.
 import { GfsError } from '../protocol/errors.js';
-import { type ChunkHandle, HOLE, type InodeId } from '../protocol/ids.js';
+import { type ChunkHandle, HOLE, type InodeId, type ServerId } from '../protocol/ids.js';
 import type { Reply, Request } from '../protocol/messages.js';
 import type { Rooms } from './api-context.js';
 import { type Finding, findProblems } from './chunk-health.js';
 import { chunksAfter, findChunk, tailOf } from './chunks.js';
+import { readCounters } from './counters.js';
 import { type IndexedExtent, listExtents } from './file-extents.js';
 import { findInode, getDirectory, getInode } from './inodes.js';
 import { parseEntryKey, rangeOf, successor } from './keys.js';
@@ -21,6 +22,10 @@ const EXTENTS_PER_PAGE = 8_192;
 const CHUNKS_PER_PAGE = 2_048;
 /** Rows of directory entries read at once. */
 const ENTRIES_PER_SCAN = 512;
+/** Replicas and servers of one kind that are named. */
+const UNEXPLAINED_SHOWN = 1_000;
+/** Whoever is refused tries again within seconds. */
+const REFUSED_LATELY_MS = 30_000;
 /** Of a path that is longer, the end is shown. */
 const PATH_LENGTH_MAX = 2_000;
 
@@ -75,16 +80,33 @@ export async function checkFiles(rooms: Rooms, request: Request<'checkFiles'>): 
   return page.answer(rows.length < ENTRIES_PER_SCAN || !last ? undefined : { key: successor(last[0]), extent: 0 });
 }
 
-/** Replicas that no chunk of the metadata explains. Throws SAFE_MODE (repair). */
-export function checkOrphans({ context, garbage }: Rooms, { repair }: Request<'checkOrphans'>): Reply<'checkOrphans'> {
+/** What servers hold and know that the metadata does not explain. Throws SAFE_MODE (repair). */
+export function checkOrphans(
+  { context, garbage, refusals }: Rooms,
+  { repair }: Request<'checkOrphans'>,
+): Reply<'checkOrphans'> {
   if (repair) refuseInSafeMode(context);
+  const { store, servers, stamp, platform } = context;
+  const at = (server: ServerId) => ({ server, address: servers.get(server)?.address ?? '' });
+  const { nextHandle } = readCounters(store);
   const unclear = garbage.unclearReplicas();
-  const orphans = unclear.slice(0, 1_000).map(({ server, handle, version }) => ({
-    ...{ server, handle, version },
-    address: context.servers.get(server)?.address ?? '',
+  const orphans = unclear.slice(0, UNEXPLAINED_SHOWN).map(({ server, handle, version }) => ({
+    ...{ ...at(server), handle, version },
+    ...(handle >= nextHandle ? { neverGiven: true } : {}),
   }));
   if (repair) garbage.deleteUnclear();
-  return { orphans, total: unclear.length, deleting: garbage.deletionCount };
+  const newer = garbage.newerReplicas();
+  const ahead = [...stamp.serversAhead()].map(([server, numbers]) => ({ ...at(server), ...numbers }));
+  const refused = refusals.since(platform.clock.monotonicMs() - REFUSED_LATELY_MS);
+  return {
+    orphans,
+    total: unclear.length,
+    deleting: garbage.deletionCount,
+    newer: newer.slice(0, UNEXPLAINED_SHOWN).map(({ server, ...replica }) => ({ ...at(server), ...replica })),
+    newerTotal: newer.length,
+    ahead: ahead.slice(0, UNEXPLAINED_SHOWN),
+    refused: refused.map(({ host, role, reason, count }) => ({ host, role, reason, times: count })),
+  };
 }
 
 /** What one call looked at and found, within its bounds. */

@@ -105,6 +105,15 @@ export class Garbage {
       .map(({ server, report: { handle, version } }) => ({ server, handle, version }));
   }
 
+  /** Replicas on live servers of versions that this metadata never gave. */
+  newerReplicas(): Array<UnclearReplica & { known: number }> {
+    const { store, servers } = this.context;
+    return [...this.strangers.newer.values()].flatMap(({ server, report: { handle, version } }) => {
+      const known = findChunk(store, handle)?.version ?? 0;
+      return servers.isLive(server) && known > 0 && known < version ? [{ server, handle, version, known }] : [];
+    });
+  }
+
   /**
    * An operator wants the unclear ones gone: those whose handle was given out and has a record no more, which only goes when a chunk is collected, so
    * that nothing refers to it. A handle that was never given out, or perhaps by metadata that is lost, stays.

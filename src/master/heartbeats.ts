@@ -3,7 +3,7 @@
 import { assert } from '../lib/assert.js';
 import { GfsError } from '../protocol/errors.js';
 import type { ChunkHandle, ServerId } from '../protocol/ids.js';
-import type { Reply, Request, WireChunkReport } from '../protocol/messages.js';
+import type { Reply, Request, WireChunkReport, WireStamp } from '../protocol/messages.js';
 import type { AppendTargets } from './append-targets.js';
 import type { CatchingUp } from './catching-up.js';
 import { findChunk } from './chunks.js';
@@ -53,6 +53,7 @@ export class Heartbeats {
       );
     if (known && known.epoch > 0 && known.address !== request.address) this.noteMove(known, request);
     const server = servers.register(request);
+    if (request.stamp) this.compareStamp(server.id, request.stamp);
     this.rooms.garbage.onRegister(server.id);
     // Leases of its earlier process are void: the chain would refuse their tokens (DESIGN 4, rule 2).
     leases.dropOtherEpochs(server.id, server.epoch);
@@ -70,7 +71,23 @@ export class Heartbeats {
       chunkSizeBytes: cluster.chunkSizeBytes,
       leaseMs: settings.lease,
       deadAfterMs: settings.deadAfter,
+      ...this.stampToTell(),
     };
+  }
+
+  private compareStamp(server: ServerId, named: WireStamp): void {
+    const { stamp, safeMode } = this.context;
+    const end = stamp.lacking(server, named);
+    if (end === undefined) return;
+    safeMode.distrustMetadata(
+      `chunkserver ${server} was told of change ${named.number} of the metadata, this metadata has what was written up to change ${end}: it is an old copy`,
+    );
+  }
+
+  /** Not before its servers had their say: whoever goes on from a copy that is out of use must not hand its numbers out as the cluster's. */
+  private stampToTell(): { stamp?: WireStamp } {
+    const { stamp, safeMode } = this.context;
+    return safeMode.hasTrusted ? { stamp: stamp.durable } : {};
   }
 
   /** Its data directory stands elsewhere. Tokens name servers, so nobody reads one server's chunks at another's address. */
@@ -109,7 +126,7 @@ export class Heartbeats {
     const { servers, tokens, time, platform } = this.context;
     const { targets, healing, catchingUp } = this.rooms;
     const server = servers.known(request.server, request.epoch);
-    const answer = { masterNowMs: time.nowMs(), keys: tokens.list() };
+    const answer = { masterNowMs: time.nowMs(), keys: tokens.list(), ...this.stampToTell() };
     if (!server) return { ...answer, registered: false, extended: [] };
     // It waited on a connection that was given up, and replicas have changed since.
     if (!servers.isNews(server, request.sequence)) return { ...answer, registered: true, extended: [] };

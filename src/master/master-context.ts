@@ -6,6 +6,7 @@ import type { BlockedChunks } from './blocked-chunks.js';
 import type { LeaseTable } from './lease-table.js';
 import type { Locations } from './locations.js';
 import type { MasterClock } from './master-clock.js';
+import type { MetadataStamp } from './metadata-stamp.js';
 import type { Moment } from './moment.js';
 import type { Notices } from './notices.js';
 import type { Orders } from './orders.js';
@@ -22,6 +23,7 @@ export interface MasterContext {
   readonly settings: MasterSettings;
   readonly cluster: ClusterRecord;
   readonly store: Store;
+  readonly stamp: MetadataStamp;
   readonly time: MasterClock;
   readonly servers: Servers;
   readonly locations: Locations;

@@ -5,6 +5,7 @@ import type { GfsError } from '../protocol/errors.js';
 import type { ServerId } from '../protocol/ids.js';
 import type { MasterKind } from '../protocol/messages.js';
 import { RpcPeers } from '../rpc/peer.js';
+import { Refusals } from '../rpc/refusals.js';
 import { RpcServer } from '../rpc/server.js';
 import type { Handlers, PeerPool } from '../rpc/types.js';
 import { masterHandlers } from './api.js';
@@ -31,6 +32,7 @@ import { LockClaims } from './lock-claims.js';
 import { LockTable } from './lock-table.js';
 import { MasterClock } from './master-clock.js';
 import type { MasterContext } from './master-context.js';
+import { MetadataStamp } from './metadata-stamp.js';
 import { Notices } from './notices.js';
 import { purgeClients } from './once-table.js';
 import { Orders } from './orders.js';
@@ -74,13 +76,15 @@ export class Master {
     const { platform, options } = this;
     const file = options.correlationFile;
     const correlation = new Correlation(file === undefined ? [] : await readCorrelationFile(platform.disk, file));
+    const stamp = new MetadataStamp();
     const { store, cluster } = await openCluster(platform.kv, options.data, {
       cacheEntriesMax: options.cacheEntries,
       cacheBytesMax: options.cacheSize,
       logger: platform.logger,
       onFailure: error => options.onFailure?.(error),
+      batchRow: stamp,
     });
-    const running = new Running(platform, options, store, cluster, correlation, this.peers);
+    const running = new Running(platform, options, { store, stamp, cluster, correlation }, this.peers);
     try {
       const address = await running.start();
       this.running = running;
@@ -115,6 +119,7 @@ class Running {
   private readonly server: RpcServer<MasterKind>;
   private readonly peers: PeerPool;
   private readonly background: Background;
+  private readonly store: Store;
   private readonly sessions: SessionRoom;
   private readonly tokens: TokenMaker;
   private readonly catchingUp: CatchingUp;
@@ -125,11 +130,11 @@ class Running {
   constructor(
     private readonly platform: Platform,
     private readonly options: MasterOptions,
-    private readonly store: Store,
-    cluster: ClusterRecord,
-    correlation: Correlation,
+    opened: { store: Store; stamp: MetadataStamp; cluster: ClusterRecord; correlation: Correlation },
     peers: PeerPool | undefined,
   ) {
+    const { store, stamp, cluster, correlation } = opened;
+    this.store = store;
     const { clock } = platform;
     this.peers =
       peers ?? new RpcPeers(platform, { role: 'master', clusterId: () => cluster.clusterId, secret: options.secret });
@@ -159,6 +164,7 @@ class Running {
       settings: options,
       cluster,
       store,
+      stamp,
       time,
       servers,
       locations,
@@ -207,6 +213,7 @@ class Running {
       garbage,
       sessions,
       trace,
+      refusals: new Refusals(),
       claims: new LockClaims(store, platform.logger),
       locks: new LockTable({ locksMax: BOUNDS.locksMax, waitersMax: BOUNDS.lockWaitersMax }),
     };
@@ -216,6 +223,7 @@ class Running {
       handlers: this.handlers,
       clusterId: () => cluster.clusterId,
       secret: options.secret,
+      refusals: this.rooms.refusals,
       connectionsMax: options.connectionsMax,
       // Bytes of files never come this way.
       payloadBytesMax: 0,
@@ -227,6 +235,7 @@ class Running {
     const { store, platform, options } = this;
     for (const known of await readServers(store)) this.rooms.context.servers.remember(known);
     this.tokens.load(store, platform.random, platform.clock.wallMs());
+    this.rooms.context.stamp.begin(store, platform.random);
     const sessionsEndMs = platform.clock.monotonicMs() + options.sessionTtl;
     this.rooms.trace.load(sessionsEndMs);
     await this.rooms.claims.load(sessionsEndMs);

@@ -76,8 +76,9 @@ function adoptable({ store, servers }: MasterContext, { unknown }: Strangers): M
 
 /** From now on no number is given out that the lost metadata may have given out. */
 function skipNumbers({ context, garbage }: Rooms): void {
-  const { store } = context;
+  const { store, stamp } = context;
   store.change(change => {
+    stamp.goBeyond(change, NUMBERS_SKIPPED);
     const counters = readCounters(change);
     const from = counters.nextHandle;
     const before = Math.max(from, garbage.strangers.handleMax + 1) + NUMBERS_SKIPPED;

@@ -39,6 +39,7 @@ export class SafeMode {
   private reasonNow = 'the master has just started';
   private readonly startedMs: number;
   private readonly bell: Bell;
+  private wasLeft = false;
   /** Set when the metadata is wrong: only a restart with the right one helps. */
   private isStuck = false;
   /** An operator entered it: only an operator leaves it. */
@@ -63,6 +64,11 @@ export class SafeMode {
     return this.isStuck;
   }
 
+  /** Since the start it was over once, as nothing that servers hold spoke against this metadata, and nothing has since. */
+  get hasTrusted(): boolean {
+    return this.wasLeft && !this.isStuck;
+  }
+
   /** An operator entered it. */
   get isByOperator(): boolean {
     return this.isHeld;
@@ -78,6 +84,7 @@ export class SafeMode {
     if (!this.isOn || this.isStuck || this.isHeld) return false;
     this.reasonNow = reasonToStay(this.facts(), this.rules, this.clock.monotonicMs() - this.startedMs);
     if (this.isOn) return false;
+    this.wasLeft = true;
     this.logger.info({ ms: Math.round(this.clock.monotonicMs() - this.startedMs) }, 'safe mode ended');
     this.bell.ring();
     return true;
@@ -102,6 +109,7 @@ export class SafeMode {
     this.logger.warn({ reason: this.reasonNow }, 'safe mode was ended by an operator');
     this.isHeld = false;
     this.reasonNow = '';
+    this.wasLeft = true;
     this.bell.ring();
   }
 

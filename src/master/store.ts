@@ -20,6 +20,14 @@ export interface Change extends Reader {
   del(key: Buffer): void;
 }
 
+/** A row that stands in every batch. */
+export interface BatchRow {
+  /** As it is in the batch that leaves now. One batch is on its way at a time. */
+  row(): KvOp;
+  /** That batch is on the disk. */
+  written(): void;
+}
+
 export interface StoreOptions {
   /** false: a missing store is refused (WRONG_DATA). */
   create: boolean;
@@ -29,6 +37,7 @@ export interface StoreOptions {
   logger: Logger;
   /** Called once, when writing failed: the process should stop. */
   onFailure?: (error: GfsError) => void;
+  batchRow?: BatchRow;
 }
 
 /** An edit is a value, or undefined for a deletion. */
@@ -39,6 +48,7 @@ export class Store implements Reader {
   readonly #logger: Logger;
   readonly #onFailure: (error: GfsError) => void;
   readonly #cache: ValueCache;
+  readonly #batchRow: BatchRow | undefined;
 
   /** Applied, waiting for the next batch. */
   #collecting: Edits = new Map<string, Edit>();
@@ -60,6 +70,7 @@ export class Store implements Reader {
     this.#kv = kv;
     this.#logger = options.logger;
     this.#onFailure = options.onFailure ?? (() => undefined);
+    this.#batchRow = options.batchRow;
     this.#cache = new ValueCache({ entriesMax: options.cacheEntriesMax, bytesMax: options.cacheBytesMax });
   }
 
@@ -168,11 +179,12 @@ export class Store implements Reader {
       this.#currentBatch = this.#nextBatch;
       this.#nextBatch = undefined;
       try {
-        await this.#kv.batch(opsOf(this.#writing), { sync: true });
+        await this.#kv.batch(opsOf(this.#writing, this.#batchRow), { sync: true });
       } catch (error) {
         this.#fail(error);
         break;
       }
+      this.#batchRow?.written();
       this.#batches++;
       this.#ops += this.#writing.size;
       for (const [text, { value }] of this.#writing)
@@ -236,8 +248,8 @@ function collectInRange(scan: { range: KvRange; edits: Edits }, edits: Edits): v
   }
 }
 
-function opsOf(edits: Edits): KvOp[] {
-  const ops: KvOp[] = [];
+function opsOf(edits: Edits, batchRow: BatchRow | undefined): KvOp[] {
+  const ops: KvOp[] = batchRow ? [batchRow.row()] : [];
   for (const { key, value } of edits.values()) {
     ops.push(value === undefined ? { type: 'del', key } : { type: 'put', key, value });
   }

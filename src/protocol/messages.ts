@@ -150,6 +150,8 @@ const serverState = oneOf('up', 'recovering', 'draining', 'down');
 const byteRange = object({ fromByte: size, lengthBytes: integer(1) });
 /** How far a scrubber's round is, and how fast it was in the last half minute. */
 const scrubState = object({ roundsDone: count, checkedBytes: size, totalBytes: size, bytesPerSecond: size });
+/** How far metadata has come: the number of a batch that is on the master's disk, and the start of a master that wrote it. */
+const stamp = object({ start: text(16), number: size });
 const none = object({});
 
 // ---- the table ---------------------------------------------------------------------------------------------------------------------
@@ -592,10 +594,18 @@ export const ADMIN_TO_MASTER = {
     112,
     object({ repair: boolean }),
     object({
-      orphans: list(object({ server: serverId, address, handle, version }), 1000),
+      /** `neverGiven`: of chunks that this metadata never gave out, where the others are gone from it. */
+      orphans: list(object({ server: serverId, address, handle, version, neverGiven: optional(boolean) }), 1000),
       total: count,
       /** On their way to be deleted. */
       deleting: count,
+      /** Replicas of a version that this metadata never gave. */
+      newer: optional(list(object({ server: serverId, address, handle, version, known: version }), 1000)),
+      newerTotal: optional(count),
+      /** Servers that were told of change `heard` of the metadata, of which this one has what was written up to `has`. */
+      ahead: optional(list(object({ server: serverId, address, heard: size, has: size }), 1000)),
+      /** Who was refused at the greeting lately, as of another cluster or without the secret. */
+      refused: optional(list(object({ host: address, role: text(20), reason: text(1000), times: count }), 64)),
     }),
   ),
   /** The end of a file that cannot be decided by itself (DESIGN 4, rule 8): what there is, and with `accept` sealed at the longest of it. */
@@ -683,6 +693,8 @@ export const CHUNKSERVER_TO_MASTER = {
       address,
       location: text(255),
       space,
+      /** The highest that it was told by any master of its cluster. */
+      stamp: optional(stamp),
     }),
     object({
       clusterId: text(64),
@@ -691,6 +703,7 @@ export const CHUNKSERVER_TO_MASTER = {
       chunkSizeBytes: size,
       leaseMs: count,
       deadAfterMs: count,
+      stamp: optional(stamp),
     }),
   ),
   reportChunks: message(
@@ -733,6 +746,8 @@ export const CHUNKSERVER_TO_MASTER = {
       keys: list(tokenKey, 8),
       /** Leases that go on for another leaseMs, counted from when the heartbeat was sent. */
       extended: list(object({ handle, version }), 65_536),
+      /** Absent until the first safe mode of this master is over, and while it distrusts its metadata. */
+      stamp: optional(stamp),
     }),
   ),
   /** The primary gave its lease up; before it asked, the whole chain synced `lengthBytes` to disk. */
@@ -943,6 +958,7 @@ export type WireOnce = Infer<typeof once>;
 export type WireLockRange = Infer<typeof lockRange>;
 export type WireChunkReport = Infer<typeof chunkReport>;
 export type WireSpace = Infer<typeof space>;
+export type WireStamp = Infer<typeof stamp>;
 export type WireTokenKey = Infer<typeof tokenKey>;
 export type ChunkState = Infer<typeof chunkState>;
 export type ServerState = Infer<typeof serverState>;

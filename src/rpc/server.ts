@@ -29,6 +29,8 @@ export interface RpcServerOptions<Kinds extends Kind> {
   unfinishedBytesMax?: number;
   /** Their handlers compare the payload with its CRC themselves. */
   payloadCheckedByHandler?: readonly Kinds[];
+  /** Where to write down who was refused, for others to see. */
+  refusals?: Refusals;
 }
 
 const DEFAULTS = {
@@ -51,7 +53,7 @@ export class RpcServer<Kinds extends Kind> {
   private sweeper: { cancel(): void } | undefined;
   private unfinishedBytes = 0;
   readonly options: RpcServerOptions<Kinds> & typeof DEFAULTS;
-  readonly refusals = new Refusals();
+  private readonly refusals: Refusals;
   /** @internal */
   readonly uncheckedKinds: ReadonlySet<number>;
 
@@ -60,6 +62,7 @@ export class RpcServer<Kinds extends Kind> {
     options: RpcServerOptions<Kinds>,
   ) {
     this.options = { ...DEFAULTS, ...options };
+    this.refusals = options.refusals ?? new Refusals();
     this.uncheckedKinds = new Set(options.payloadCheckedByHandler?.map(kind => MESSAGES[kind].number));
   }
 

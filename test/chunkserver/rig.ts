@@ -16,6 +16,7 @@ import type {
   Reply,
   Request,
   WireChunkReport,
+  WireStamp,
 } from '../../src/protocol/messages.js';
 import { KeyRing, signToken, type TokenRight } from '../../src/protocol/token.js';
 import { RpcPeers } from '../../src/rpc/peer.js';
@@ -145,6 +146,9 @@ export class Rig {
   knows = true;
   clusterId = CLUSTER;
   registrations = 0;
+  /** Told with every answer; and what was named with each registration. */
+  stamp: WireStamp | undefined;
+  readonly named: Array<WireStamp | undefined> = [];
   private readonly registered = new Set<ServerId>();
   /** Whoever greets this has another cluster or secret than the servers. */
   private masterServer!: RpcServer<keyof typeof CHUNKSERVER_TO_MASTER>;
@@ -333,18 +337,22 @@ export class Rig {
 
   private async serveMaster(): Promise<void> {
     const keys = () => this.keys.list().map(key => ({ ...key }));
+    const stamp = () => (this.stamp ? { stamp: this.stamp } : {});
     const leaseMs = this.options.leaseMs ?? 3_600_000;
     const server = new RpcServer<keyof typeof CHUNKSERVER_TO_MASTER>(this.masterPlatform, {
       clusterId: () => this.clusterId,
       handlers: {
         register: request => {
           this.registrations++;
+          this.named.push(request.stamp);
           this.knows = true;
           this.registered.add(request.server);
           this.reports.set(request.server, new Map());
           const chunkSizeBytes = this.options.chunkSizeBytes ?? 4 * MiB;
           const { clusterId, masterNowMs } = this;
-          return { body: { clusterId, keys: keys(), masterNowMs, chunkSizeBytes, leaseMs, deadAfterMs: 5_000 } };
+          return {
+            body: { clusterId, keys: keys(), masterNowMs, chunkSizeBytes, leaseMs, deadAfterMs: 5_000, ...stamp() },
+          };
         },
         reportChunks: request => {
           for (const report of request.chunks) this.hear(request.server, report);
@@ -358,7 +366,7 @@ export class Rig {
           if (request.reads.length > 0) this.reads = request.reads;
           const extended = this.extends ? request.leases.filter(lease => lease.active) : [];
           const registered = this.knows && this.registered.has(request.server);
-          return { body: { registered, masterNowMs: this.masterNowMs, keys: keys(), extended } };
+          return { body: { registered, masterNowMs: this.masterNowMs, keys: keys(), extended, ...stamp() } };
         },
         returnLease: ({ handle, version, lengthBytes }) => {
           this.returned.push({ handle: handle as ChunkHandle, version, lengthBytes });

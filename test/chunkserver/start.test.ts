@@ -295,3 +295,32 @@ for (const [what, wrong] of [
     for (const host of rig.hosts) t.like(rig.report(host), { lengthBytes: bytes.length });
     t.is((await rig.do(() => rig.append({ bytes: hello, sequence: 2 }))).offset, bytes.length);
   });
+
+test('a server names the highest stamp of the metadata that it was told: at once after another start of the master, else as of two seconds before it was killed', async t => {
+  const rig = await Rig.start(t, { servers: 1, settings: { data: ['/data', '/disk2'] } });
+  const host = rig.hosts[0]!;
+  const told = (start: string, number: number) => ({ start: start.repeat(16), number });
+  t.deepEqual(rig.named, [undefined]);
+
+  rig.stamp = told('a', 10);
+  await rig.pass(500);
+  await host.losePower();
+  t.deepEqual(rig.named.at(-1), told('a', 10), 'that of a new start is on the disk');
+
+  for (let number = 11; number <= 30; number++) {
+    rig.stamp = told('a', number);
+    await rig.pass(200);
+  }
+  await host.crash();
+  t.true(rig.named.at(-1)!.number >= 20 && rig.named.at(-1)!.number <= 30);
+
+  rig.stamp = told('b', 5);
+  await rig.pass(5_000);
+  await host.stop();
+  await host.start();
+  t.deepEqual(
+    rig.named.at(-1),
+    told('a', 30),
+    'a lower one changes nothing, and a clean stop saves what was heard last',
+  );
+});

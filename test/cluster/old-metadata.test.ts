@@ -1,8 +1,9 @@
 // A master on an old copy of its metadata that is all there is: gfs recover shows it, --accept-old-metadata goes on with it, and the bytes written since are there.
 import fs from 'node:fs';
 import test from 'ava';
+import { type ChunkHandle, handleName } from '../../src/protocol/ids.js';
 import { Cluster, until } from './cluster.js';
-import { bytesOf, client, isWell, report } from './healing.js';
+import { bytesOf, client, isWell, pause, report } from './healing.js';
 
 const LENGTH = 30_000;
 
@@ -21,6 +22,7 @@ test.serial(
     await cluster.startMaster();
     await gfs.appendFile('/old2', bytesOf('more', 1_000));
     for (const name of ['/new1', '/new2']) await gfs.writeFile(name, bytesOf(name, LENGTH));
+    const chunks = (await Promise.all(['/new1', '/new2'].map(name => gfs.chunks(name)))).flat();
     await gfs.close();
     const isSafe = async (): Promise<boolean> => (await cluster.json<{ safemode: boolean }>('report')).safemode;
     await until('all is well', async () => isWell(await report(cluster)));
@@ -33,7 +35,27 @@ test.serial(
     await until('all servers are there', async () =>
       (await report(cluster)).servers.every(({ state }) => state !== 'down'),
     );
-    t.regex((await cluster.gfs('fsck')).stdout, /gfs recover/);
+    const fsck = await cluster.gfs('fsck');
+    t.is(fsck.code, 1);
+    t.regex(
+      fsck.stdout,
+      /metadata: chunkserver .* old copy; start the master on the newest copy; gfs recover says more/,
+    );
+    for (const { id, address } of (await report(cluster)).servers) {
+      const server = `chunkserver ${id} \\(${address}\\)`;
+      for (const { handle } of chunks)
+        t.regex(
+          fsck.stdout,
+          new RegExp(
+            `${server}: unknown replica ${handleName(handle as ChunkHandle)}, .*: this metadata never gave that chunk out`,
+          ),
+        );
+      t.regex(
+        fsck.stdout,
+        new RegExp(`${server}: was told of change \\d+ of the metadata, of which this one has .* change \\d+`),
+      );
+    }
+    t.regex(fsck.stdout, /: version \d+ of chunk \w+, this metadata knows \d+/);
     const shown = await cluster.gfs('recover');
     t.regex(shown.stdout, /old metadata: .*old copy/);
     t.regex(shown.stdout, /the servers hold \d+ chunks \(.*\) that this metadata does not know/);
@@ -63,6 +85,47 @@ test.serial(
     await cluster.master.stop();
     await cluster.startMaster();
     await until('it starts as ever', async () => !(await isSafe()));
+    await until('fsck finds nothing', async () => (await cluster.gfs('fsck')).code === 0);
+  },
+);
+
+test.serial(
+  "yesterday's metadata that differs by one restored file: found out, named by fsck, and the file is not collected when its day in the trash is over",
+  async t => {
+    t.timeout(60_000);
+    const master = ['--lease', '2s', '--dead-after', '1500ms', '--gc-grace', '1s', '--trash', '12s'];
+    const cluster = await Cluster.start(t, { servers: 3, master, chunkserver: ['--heartbeat', '300ms'] });
+    const gfs = await client(t, cluster);
+    await gfs.writeFile('/f', bytesOf('f', LENGTH));
+    await until('all is well', async () => isWell(await report(cluster)));
+    await gfs.unlink('/f');
+    const deletedMs = Date.now();
+    await cluster.master.stop();
+    fs.cpSync(cluster.masterData, `${cluster.masterData}.old`, { recursive: true });
+    await cluster.startMaster();
+    const isSafe = async (): Promise<boolean> => (await report(cluster)).safemode;
+    await until('safe mode is over', async () => !(await isSafe()));
+    t.is((await cluster.gfs('trash', 'restore', '/f')).code, 0);
+    await gfs.close();
+    await pause(700);
+    await cluster.master.stop('SIGKILL');
+    await Promise.all(cluster.servers.map(({ daemon }) => daemon.stop('SIGKILL')));
+    fs.renameSync(cluster.masterData, `${cluster.masterData}.right`);
+    fs.renameSync(`${cluster.masterData}.old`, cluster.masterData);
+    await cluster.startMaster();
+    await Promise.all(cluster.servers.map((_, i) => cluster.startServer(i)));
+
+    await until('it is found out', async () => /old copy/.test((await report(cluster)).safemodeReason));
+    const fsck = await cluster.gfs('fsck');
+    t.is(fsck.code, 1);
+    t.regex(fsck.stdout, /metadata: chunkserver \w+ was told of change \d+ of the metadata/);
+    await pause(Math.max(0, deletedMs + 16_000 - Date.now()));
+    await cluster.master.stop();
+    fs.renameSync(cluster.masterData, `${cluster.masterData}.old`);
+    fs.renameSync(`${cluster.masterData}.right`, cluster.masterData);
+    await cluster.startMaster();
+    await until('safe mode is over', async () => !(await isSafe()));
+    t.true((await (await client(t, cluster)).readFile('/f')).equals(bytesOf('f', LENGTH)));
     await until('fsck finds nothing', async () => (await cluster.gfs('fsck')).code === 0);
   },
 );

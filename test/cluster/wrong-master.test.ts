@@ -46,6 +46,14 @@ test.serial(
       const append = await shell(`echo more >> ${point}/f`);
       t.not(append.code, 0);
       await t.throwsAsync(gfs.readdir('/'), { code });
+      if (code === 'WRONG_CLUSTER') {
+        const fsck = await cluster.gfs('fsck');
+        t.is(fsck.code, 1, 'nothing is stored in it, and yet not all is well');
+        t.regex(
+          fsck.stdout,
+          /a chunkserver at 127\.0\.0\.1 was refused \d+ times?: the peer belongs to cluster \w+, this one to \w+/,
+        );
+      }
       await pause(3_000);
       for (const { daemon } of cluster.servers) t.is(told(daemon.output.text), wrongs, 'once, not at every try');
       t.regex(fs.readFileSync(`${point}.log`, 'utf8'), new RegExp(code));

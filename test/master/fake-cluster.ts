@@ -83,7 +83,7 @@ export class FakeCluster {
 
   /** The server registers, reports, and beats from now on. */
   async register(server: FakeServer): Promise<void> {
-    await this.clock.run(
+    const { stamp } = await this.clock.run(
       this.call('register', {
         server: server.id,
         epoch: server.epoch,
@@ -91,8 +91,10 @@ export class FakeCluster {
         address: server.address,
         location: server.location,
         space: server.space,
+        ...(server.stamp ? { stamp: server.stamp } : {}),
       }),
     );
+    server.hear(stamp);
     await this.report(server);
     await this.beat(server);
     this.beats.push(
@@ -111,7 +113,7 @@ export class FakeCluster {
   }
 
   async beat(server: FakeServer, more: Partial<Request<'heartbeat'>> = {}): Promise<Reply<'heartbeat'>> {
-    return await this.call('heartbeat', {
+    const reply = await this.call('heartbeat', {
       server: server.id,
       epoch: server.epoch,
       sequence: ++server.sequence,
@@ -122,6 +124,8 @@ export class FakeCluster {
       failedDisks: [],
       ...more,
     });
+    server.hear(reply.stamp);
+    return reply;
   }
 
   /** Sends a message as if over the wire; the caller moves the clock. */

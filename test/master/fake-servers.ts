@@ -9,6 +9,7 @@ import type {
   Request,
   WireChunkReport,
   WireSpace,
+  WireStamp,
 } from '../../src/protocol/messages.js';
 import type { CallOptions, CallResult, Peer, PeerPool } from '../../src/rpc/types.js';
 
@@ -44,6 +45,8 @@ export class FakeServer {
   isReachable = true;
   capacityBytes = 10 ** 9;
   usedBytes = 0;
+  /** The highest that a master told it. */
+  stamp: WireStamp | undefined;
   freeBytes = 10 ** 9;
   /** On which its chunks are; without one it is as an older server, which does not say. */
   fileSystem: string | undefined;
@@ -62,6 +65,10 @@ export class FakeServer {
     const { capacityBytes, usedBytes, freeBytes, fileSystem } = this;
     const disks = fileSystem === undefined ? undefined : [{ fileSystem, capacityBytes, freeBytes }];
     return { capacityBytes, usedBytes, freeBytes, chunks: this.chunks.size, ...(disks ? { disks } : {}) };
+  }
+
+  hear(stamp: WireStamp | undefined): void {
+    if (stamp && stamp.number > (this.stamp?.number ?? 0)) this.stamp = stamp;
   }
 
   /** Bytes that appends left in an open chunk. */

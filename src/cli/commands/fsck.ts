@@ -12,6 +12,7 @@ import { howMany } from './table.js';
 
 type FileFinding = Reply<'checkFiles'>['findings'][number];
 type Finding = FileFinding['finding'];
+type Orphans = Reply<'checkOrphans'>;
 type Range = Pick<FileFinding, 'fromByte' | 'lengthBytes'>;
 
 export interface Result {
@@ -125,8 +126,18 @@ function countProblems({ metadata, fileFindings, chunkFindings, orphans, safemod
     (metadata?.problems.length ?? 0) +
     fileFindings.length +
     chunkFindings.length +
-    (orphans?.total ?? 0)
+    (orphans ? countUnexplained(orphans) : 0)
   );
+}
+
+/** A client that was refused is not the cluster's trouble. */
+function refusedServers({ refused = [] }: Orphans): NonNullable<Orphans['refused']> {
+  return refused.filter(({ role }) => role === 'chunkserver');
+}
+
+function countUnexplained(orphans: Orphans): number {
+  const { total, newerTotal = 0, ahead = [] } = orphans;
+  return total + newerTotal + ahead.length + refusedServers(orphans).length;
 }
 
 /** Chunks that no file of the tree named: those of the trash. */
@@ -153,11 +164,26 @@ function show(result: Result, { repair, isWell }: { repair: boolean; isWell: boo
     print(`/${path}: ${showFinding(finding)}`);
   }
   for (const finding of unnamed(result)) print(`in the trash: ${showFinding(finding)}`);
-  for (const { server, address, handle, version } of orphans?.orphans ?? [])
-    print(`chunkserver ${server} (${address}): unknown replica ${handleName(handle)}, version ${version}`);
+  for (const line of orphans ? showUnexplained(orphans) : []) print(line);
   const scope = [howMany(files, 'file'), ...(metadata ? [howMany(chunks, 'chunk')] : [])].join(', ');
   if (isWell) print(`${scope}: all is well`);
   else print(`${scope}: ${countAffected(result)}${repair ? '; what can be healed is queued for healing' : ''}`);
+}
+
+function* showUnexplained(orphans: Orphans): Generator<string> {
+  const named = ({ server, address }: { server: string; address: string }) => `chunkserver ${server} (${address})`;
+  for (const orphan of orphans.orphans) {
+    const what = `${named(orphan)}: unknown replica ${handleName(orphan.handle)}, version ${orphan.version}`;
+    yield orphan.neverGiven ? `${what}: this metadata never gave that chunk out` : what;
+  }
+  for (const replica of orphans.newer ?? []) {
+    const { handle, version, known } = replica;
+    yield `${named(replica)}: version ${version} of chunk ${handleName(handle)}, this metadata knows ${known}`;
+  }
+  for (const server of orphans.ahead ?? [])
+    yield `${named(server)}: was told of change ${server.heard} of the metadata, of which this one has what was written up to change ${server.has}`;
+  for (const { host, reason, times } of refusedServers(orphans))
+    yield `a chunkserver at ${host} was refused ${howMany(times, 'time')}: ${reason}`;
 }
 
 function* showMetadata(metadata: Result['metadata']): Generator<string> {
@@ -180,6 +206,7 @@ function countAffected(result: Result): string {
   if (metadata && metadata.problems.length > 0)
     parts.push(`${howMany(metadata.problems.length, 'contradiction')} in the metadata`);
   if (orphans && orphans.total > 0) parts.push(howMany(orphans.total, 'unknown replica'));
+  if (orphans?.newerTotal) parts.push(`${howMany(orphans.newerTotal, 'replica')} newer than known`);
   return parts.join(', ');
 }
 
@@ -226,6 +253,9 @@ function jsonResult(result: Result, { path, repair, isWell }: { path: string; re
       ...unnamed(result).map(jsonFinding),
     ],
     orphans: (orphans?.orphans ?? []).map(orphan => ({ ...orphan, handle: handleName(orphan.handle) })),
+    newer: (orphans?.newer ?? []).map(replica => ({ ...replica, handle: handleName(replica.handle) })),
+    ahead: orphans?.ahead ?? [],
+    refused: orphans ? refusedServers(orphans) : [],
     deleting: orphans?.deleting ?? 0,
   };
 }
