@@ -39,6 +39,14 @@ prepare_package() {
   )
 }
 
+# prepare_build builds when a source is newer than the build, with whatever packages there are.
+prepare_build() {
+  (
+    cd "$root" || exit 1
+    exec 9> .prepare.lock && flock 9 && build
+  )
+}
+
 install_packages() {
   packages_are_current && return 0
   if [ -L node_modules ]; then

@@ -1,9 +1,9 @@
-// The package as programs use it: the README's example, and what npm pack yields.
+// The library as programs use it: the README's example. What npm pack yields is in package.test.ts.
 import fs from 'node:fs';
 import path from 'node:path';
 import test from 'ava';
 import { Cluster } from './cluster.js';
-import { folder, must, root, run } from './processes.js';
+import { root, run } from './processes.js';
 
 test.serial('the example of the README writes, appends from two clients at once, and reads it back', async t => {
   const cluster = await Cluster.start(t);
@@ -18,22 +18,4 @@ test.serial('the example of the README writes, appends from two clients at once,
     .filter(line => line.includes('await Promise.all'))) {
     t.true(readme.includes(line.trim()), 'the README shows the same program');
   }
-});
-
-test.serial('npm pack yields a package whose programs run', async t => {
-  const place = folder(t);
-  await must(t, `npm pack --silent --pack-destination ${place} > /dev/null`, { timeoutMs: 60_000 });
-  await must(t, `cd ${place} && tar xzf gfs-*.tgz && ln -s ${root}/node_modules package/node_modules`);
-  for (const name of ['gfs', 'gfs-mount', 'gfs-master', 'gfs-chunkserver']) {
-    const help = await run(process.execPath, [path.join(place, 'package/bin', `${name}.js`), '--help']);
-    t.is(help.code, 0, help.stderr);
-    t.regex(help.stdout, new RegExp(`Usage: ${name}`));
-  }
-  const formatted = await run(process.execPath, [
-    path.join(place, 'package/bin/gfs-master.js'),
-    'format',
-    '--data',
-    path.join(place, 'm'),
-  ]);
-  t.is(formatted.code, 0, formatted.stderr);
 });

@@ -34,3 +34,8 @@ export function powerLossProblem(): Promise<string | undefined> {
   const script = 'command -v xfs_io && command -v mkfs.ext4 && [ "$(id -u)" = 0 ] && losetup -f';
   return problemOf(script, 'that needs root, loop devices, xfs_io and mkfs.ext4');
 }
+
+/** Why npm cannot install packages here. */
+export function registryProblem(): Promise<string | undefined> {
+  return problemOf('npm ping --fetch-retries=0 --fetch-timeout=5000', "npm's registry cannot be reached");
+}
