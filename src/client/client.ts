@@ -86,7 +86,12 @@ export class GfsFileSystemClient implements FileSystemClient {
       name: options.name,
       wantsChanges,
       onRenewed: () => this.#onRenewed(),
-      onResumed: () => this.#forgetAll(),
+      onResumed: () => {
+        this.#forgetAll();
+        this.#locks.onHeard();
+      },
+      onKept: () => this.#locks.onHeard(),
+      onSilence: silentMs => this.#locks.onSilence(silentMs),
     });
     this.#tails = new TailSizes(parts, link, this.#session, this.#inodes);
     this.#locks = new Locks(parts, link, this.#session);

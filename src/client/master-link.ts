@@ -15,6 +15,8 @@ export interface MasterCallOptions {
   held?: boolean;
   /** Time that the master was asked to wait, on top of an ordinary attempt. */
   waitMs?: number;
+  /** Called before each attempt. */
+  onAttempt?: () => void;
 }
 
 /** It is not known what happened, or nothing did: try again. */
@@ -69,6 +71,7 @@ export class MasterLink {
       if (this.#isClosed) throw new GfsError('STOPPING', 'this client is closed');
       const leftMs = options.deadlineMs - clock.monotonicMs();
       if (leftMs <= 0) throw outOfTime(kind, this.address, last);
+      options.onAttempt?.();
       try {
         const peer = peers.get(this.address);
         const numbered = ORDERED.has(kind) ? { ...request, connection: peer.connectionNumber } : request;

@@ -1,9 +1,10 @@
 // This client's session with the master: opened, kept alive, opened anew when the master lost it, with the files that are open in it. It never
 // decides what an ended session means to locks; it tells.
-import { type Clock, every } from '../lib/clock.js';
+import { type Clock, every, type Timer } from '../lib/clock.js';
 import { Serial } from '../lib/serial.js';
 import { asGfsError, GfsError, hasCode } from '../protocol/errors.js';
 import type { InodeId } from '../protocol/ids.js';
+import { holderMs } from '../protocol/limits.js';
 import type { Reply, Request } from '../protocol/messages.js';
 import type { MasterLink } from './master-link.js';
 import type { ClientParts } from './parts.js';
@@ -19,6 +20,10 @@ export interface SessionOptions {
   onRenewed: () => void;
   /** The same session goes on, on another connection: changes between the two were told to nobody. */
   onResumed: () => void;
+  /** The master was heard: the session lives. */
+  onKept: () => void;
+  /** By this process's clock the master may have ended it, and given its locks to others: sooner than the master does by its own. */
+  onSilence: (silentMs: number) => void;
 }
 
 export class Session {
@@ -29,6 +34,10 @@ export class Session {
   #isClosed = false;
   /** The connection broke, and the master was not told of the next one since: it would send notices nowhere. */
   #isDetached = false;
+  /** When the last question that the master answered was sent, and until when the session therefore lives in any case. */
+  #heardMs = 0;
+  #aliveUntilMs = 0;
+  #silence: Timer | undefined;
   /** How many open files of this client there are per inode. */
   readonly #opens = new Map<InodeId, number>();
   /** Opening and closing one inode, one after another, so that a repeated close never undoes a later open. */
@@ -56,6 +65,11 @@ export class Session {
   get facts(): ClusterFacts {
     if (!this.#facts) throw new GfsError('UNREACHABLE', 'there is no session with the master');
     return this.#facts;
+  }
+
+  /** Whether the master cannot have ended it yet. */
+  get isAlive(): boolean {
+    return this.#clock.monotonicMs() < this.#aliveUntilMs;
   }
 
   /** Opens the first session. */
@@ -123,7 +137,13 @@ export class Session {
     const deadlineMs = this.#clock.monotonicMs() + Math.max(this.facts.ttlMs, this.parts.settings.masterTryMs);
     await this.#quietly(async () => {
       try {
-        await this.link.call('keepSession', { session: id }, { deadlineMs });
+        let sentMs = 0;
+        const onAttempt = (): void => {
+          sentMs = this.#clock.monotonicMs();
+        };
+        await this.link.call('keepSession', { session: id }, { deadlineMs, onAttempt });
+        if (this.#id === id) this.#noteAlive(sentMs);
+        this.options.onKept();
       } catch (error) {
         if (!hasCode(error, 'SESSION_EXPIRED')) throw error;
         await this.#renew(id, this.link.deadline());
@@ -148,6 +168,7 @@ export class Session {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#keeping?.stop();
+    this.#silence?.cancel();
     if (this.#id === '') return;
     const deadlineMs = this.#clock.monotonicMs() + Math.min(1_000, this.parts.settings.masterTryMs);
     try {
@@ -155,6 +176,20 @@ export class Session {
     } catch (error) {
       this.parts.logger.debug({ code: asGfsError(error).code }, 'the session was left to expire');
     }
+  }
+
+  /** The master counts from the arrival of what was sent at `sentMs`, which is later. */
+  #noteAlive(sentMs: number): void {
+    this.#heardMs = sentMs;
+    this.#aliveUntilMs = sentMs + holderMs(this.facts.ttlMs);
+    this.#silence?.cancel();
+    if (this.#isClosed) return;
+    const inMs = Math.max(0, this.#aliveUntilMs - this.#clock.monotonicMs());
+    this.#silence = this.#clock.setTimer(
+      inMs,
+      () => this.options.onSilence(this.#clock.monotonicMs() - this.#heardMs),
+      { background: true },
+    );
   }
 
   #forgetOpen(inode: InodeId): void {
@@ -187,6 +222,10 @@ export class Session {
   }
 
   async #openSession(deadlineMs: number): Promise<void> {
+    let sentMs = 0;
+    const onAttempt = (): void => {
+      sentMs = this.#clock.monotonicMs();
+    };
     const { session, ...facts } = await this.link.call(
       'openSession',
       {
@@ -195,7 +234,7 @@ export class Session {
         open: [...this.#opens.keys()].slice(0, CLIENT_LIMITS.openFilesMax),
         wantsChanges: this.options.wantsChanges,
       },
-      { deadlineMs },
+      { deadlineMs, onAttempt },
     );
     const before = this.#facts;
     if (before && before.clusterId !== facts.clusterId) {
@@ -203,6 +242,7 @@ export class Session {
     }
     this.#facts = facts;
     this.#id = session;
+    this.#noteAlive(sentMs);
     this.#isDetached = false;
   }
 }

@@ -76,6 +76,8 @@ export const CLIENT_LIMITS = {
   avoidedServersMax: 1024,
   /** Open files that a new session can be told of. */
   openFilesMax: 65_536,
+  /** Ranges of locks of which it is not known whether the master gave them, remembered to be given back. */
+  lockDoubtsMax: 4_096,
   /** One wait for a lock at the master. */
   lockWaitMs: 10_000,
   /** Longest interval between two signs of life to the master. */

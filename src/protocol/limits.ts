@@ -56,7 +56,14 @@ export const LIMITS = {
   lostRangesMax: 16,
   /** Replicas of a chunk. */
   replicasMax: 10,
+  /** How much the clocks of two machines may differ in rate: whoever holds something for a time gives it up this share of it early. */
+  driftShare: 0.05,
 } as const;
+
+/** How long a holder counts on what it was given for `ms`, by its own clock from the moment at which it sent its question. */
+export function holderMs(ms: number): number {
+  return ms * (1 - LIMITS.driftShare);
+}
 
 /** The largest record for a chunk size, in bytes. */
 export function recordBytesMax(chunkSizeBytes: number): number {
