@@ -86,6 +86,7 @@ export interface FileSystemClient {
   setXattr(where: Where, name: string, value: Buffer, options?: { create?: boolean; replace?: boolean }): Promise<void>;
   listXattrs(where: Where): Promise<string[]>;
   removeXattr(where: Where, name: string): Promise<void>;
+  /** Space in bytes of files, all their copies paid for: what is used, what can be written now, and both with what servers that are down have room for. */
   statfs(): Promise<{ capacityBytes: number; freeBytes: number; usedBytes: number; files: number }>;
   snapshot(from: Where, to: Where, options: { uid: number; gid: number }): Promise<Attributes>;
   /**

@@ -26,9 +26,9 @@ type SpaceOf = Pick<Server, 'id' | 'space'>;
 
 /** Servers that are joined by the file systems they have in common, and those. */
 interface Group {
-  /** What each server could still take, on each of its file systems. */
-  servers: Array<{ id: ServerId; freeBytes: number[] }>;
-  /** Of each file system: what may still be written there, and what each server may, if no other did. */
+  /** What each server could still take, if no other did. */
+  servers: Array<{ id: ServerId; freeBytes: number }>;
+  /** Of each file system: what may still be written there, and what each of its servers may. */
   fileSystems: Array<{ freeBytes: number; ofServers: number[] }>;
 }
 
@@ -48,7 +48,8 @@ export function fileSpace(
   );
   const roomBytes = roomFor(lasting, replicas);
   // With one server less there are fewer copies, and so more room; but the server will be back and want its copies.
-  const freeBytes = up.length < minReplicas ? 0 : Math.min(roomBytes, roomFor(up, replicas));
+  const upBytes = up.length === lasting.length ? roomBytes : Math.min(roomBytes, roomFor(up, replicas));
+  const freeBytes = up.length < minReplicas ? 0 : upBytes;
   return { capacityBytes: usedBytes + roomBytes, freeBytes, usedBytes };
 }
 
@@ -60,15 +61,18 @@ export function roomFor(servers: readonly SpaceOf[], replicas: number): number {
   const copies = Math.min(replicas, servers.length);
   if (copies === 0) return 0;
   const groups = groupsOf(servers);
+  const taken = (bytes: number): number => {
+    let sum = 0;
+    for (const group of groups) sum += takenBy(group, bytes);
+    return sum;
+  };
   // Of x bytes no server takes more than x; where that leaves room for all copies, they can be dealt so that none meets another.
-  const fits = (bytes: number): boolean =>
-    groups.reduce((sum, group) => sum + takenBy(group, bytes), 0) >= copies * bytes;
   let low = 0;
-  let high = Math.floor(groups.reduce((sum, group) => sum + takenBy(group, Number.MAX_SAFE_INTEGER), 0) / copies);
+  let high = Math.floor(taken(Number.MAX_SAFE_INTEGER) / copies);
   // INVARIANT: low fits, and nothing above high does.
   while (low < high) {
     const middle = low + Math.ceil((high - low) / 2);
-    if (fits(middle)) low = middle;
+    if (taken(middle) >= copies * middle) low = middle;
     else high = middle - 1;
   }
   return low;
@@ -84,12 +88,16 @@ export function sharersOf(servers: readonly SpaceOf[]): Map<ServerId, ServerId[]
   return sharers;
 }
 
-/** How much of `bytes` a copy of which goes to each server the group has room for. */
+/** How many bytes the group has room for when no server is to take more than `bytes`. */
 function takenBy({ servers, fileSystems }: Group, bytes: number): number {
-  const byServers = sum(servers.map(server => Math.min(sum(server.freeBytes), bytes)));
-  const byFileSystems = sum(
-    fileSystems.map(({ freeBytes, ofServers }) => Math.min(freeBytes, sum(ofServers.map(of => Math.min(of, bytes))))),
-  );
+  let byServers = 0;
+  for (const { freeBytes } of servers) byServers += Math.min(freeBytes, bytes);
+  let byFileSystems = 0;
+  for (const { freeBytes, ofServers } of fileSystems) {
+    let wanted = 0;
+    for (const of of ofServers) wanted += Math.min(of, bytes);
+    byFileSystems += Math.min(freeBytes, wanted);
+  }
   return Math.min(byServers, byFileSystems);
 }
 
@@ -109,7 +117,7 @@ function groupsOf(servers: readonly SpaceOf[]): Group[] {
       groups.delete(other);
       for (const [fileSystem, of] of groupOf) if (of === other) groupOf.set(fileSystem, group);
     }
-    group.servers.push({ id, freeBytes: disks.map(({ freeBytes }) => freeBytes) });
+    group.servers.push({ id, freeBytes: disks.reduce((sum, { freeBytes }) => sum + freeBytes, 0) });
     for (const { fileSystem, freeBytes } of disks) {
       groupOf.set(fileSystem, group);
       let shared = fileSystemOf.get(fileSystem);
@@ -130,8 +138,4 @@ function groupsOf(servers: readonly SpaceOf[]): Group[] {
 function disksOf(id: ServerId, { freeBytes, disks }: WireSpace): Array<{ fileSystem: string; freeBytes: number }> {
   if (!disks) return [{ fileSystem: `of server ${id}`, freeBytes }];
   return [...new Map(disks.map(disk => [disk.fileSystem, disk])).values()];
-}
-
-function sum(numbers: readonly number[]): number {
-  return numbers.reduce((total, number) => total + number, 0);
 }

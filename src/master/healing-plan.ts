@@ -72,7 +72,11 @@ export function nextStep(facts: HealingFacts): HealingStep {
   if (current.length === 0) return { kind: 'none' };
 
   const away = new Set([...replicas.map(({ server }) => server), ...chunk.chain.map(({ server }) => server)]);
-  const mayReturn = [...away].map(downForMs).filter(ms => ms > 0 && ms < rereplicateAfterMs);
+  // What comes back on a draining server does not count.
+  const mayReturn = [...away]
+    .filter(server => !isDraining(server))
+    .map(downForMs)
+    .filter(ms => ms > 0 && ms < rereplicateAfterMs);
   if (mayReturn.length > 0 && kept.length + mayReturn.length >= goal)
     return { kind: 'later', afterMs: Math.min(...mayReturn.map(ms => rereplicateAfterMs - ms)) };
   return { kind: 'copy', holders: live.map(({ server }) => server), corrupt: corrupt.map(({ server }) => server) };

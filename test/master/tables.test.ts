@@ -159,7 +159,12 @@ const chunk: ChunkRecord = {
   modifiedMs: 0,
 };
 
-function plan(replicas: Replica[], down: Partial<Record<ServerId, number>> = {}, more: Partial<ChunkRecord> = {}) {
+function plan(
+  replicas: Replica[],
+  down: Partial<Record<ServerId, number>> = {},
+  more: Partial<ChunkRecord> = {},
+  draining?: ServerId,
+) {
   const facts: HealingFacts = {
     chunk: { ...chunk, ...more },
     replicas,
@@ -168,7 +173,7 @@ function plan(replicas: Replica[], down: Partial<Record<ServerId, number>> = {},
     ageMs: 400,
     upCount: 4,
     goal: 3,
-    isDraining: () => false,
+    isDraining: server => server === draining,
     hasRoom: () => true,
     leastWanted: servers => servers[servers.length - 1]!,
   };
@@ -185,6 +190,12 @@ test('§4.3 healing: missing tails first, then new copies once a server is away 
     corrupt: [],
   });
   t.deepEqual(plan([replica(A), replica(B)], { [C]: 400 }), { kind: 'later', afterMs: 600 });
+});
+
+test('healing: a draining server that is down is not waited for, as what it brings back does not count', t => {
+  const replicas = [replica(A), replica(B), replica(C)];
+  t.deepEqual(plan(replicas, { [C]: 400 }, {}, C), { kind: 'copy', holders: [A, B], corrupt: [] });
+  t.deepEqual(plan(replicas, { [C]: 400 }, {}, D), { kind: 'later', afterMs: 600 });
 });
 
 test('healing: a corrupt replica is replaced elsewhere before it is deleted; with no good one they mend each other', t => {
