@@ -336,9 +336,9 @@ export class GfsFileSystemClient implements FileSystemClient {
 
   #onNotice(kind: Kind, body: unknown): void {
     if (kind !== 'changed') return;
-    const { inodes, entries } = body as Request<'changed'>;
+    const { inodes, entries, forgotten = false } = body as Request<'changed'>;
     for (const inode of inodes) this.#inodes.expire(inode);
-    this.onChange({ lost: false, inodes, entries });
+    this.onChange({ lost: false, ...(forgotten ? { forgotten } : {}), inodes, entries });
   }
 
   #onLost(address: Address): void {

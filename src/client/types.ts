@@ -51,9 +51,13 @@ export interface OpenFile {
   close(options?: { durable?: boolean }): Promise<void>;
 }
 
-/** Notice that other clients changed these; sent by the master to sessions that looked at them. `lost`: the connection broke, anything may have changed. */
+/**
+ * Notice that other clients changed these; sent by the master to sessions that looked at them. `lost`: the connection broke, anything may have changed.
+ * `forgotten`: they did not change, but there will be no notice when they do.
+ */
 export interface ChangeNotice {
   lost: boolean;
+  forgotten?: boolean;
   inodes: readonly number[];
   entries: ReadonlyArray<{ parent: number; name: string }>;
 }

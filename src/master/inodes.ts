@@ -103,6 +103,7 @@ export function toAttributes(reader: Reader, record: InodeRecord): WireAttribute
     goal: record.goal,
   };
   if (record.target !== undefined) attributes.target = record.target;
+  if (record.xattrCount === 0) attributes.noXattrs = true;
   return attributes;
 }
 

@@ -1,5 +1,5 @@
 // Tells sessions that what they looked at was changed by another client, so that they drop it from their caches. It remembers per session
-// a bounded set of inodes and entries; what falls out of the set is announced as changed, since nobody would announce it later.
+// a bounded set of inodes and entries; what falls out of the set is announced as forgotten, since nobody would announce its changes later.
 import type { InodeId } from '../protocol/ids.js';
 import type { ServerConnection } from '../rpc/types.js';
 
@@ -10,13 +10,19 @@ export interface EntryName {
   name: string;
 }
 
+/** What a session is to be told. */
+interface Told {
+  readonly inodes: Set<InodeId>;
+  readonly entries: Map<string, EntryName>;
+}
+
 interface Watcher {
   readonly client: string;
   readonly connection: ServerConnection;
   /** In the order of interest, the oldest first. */
   readonly interests: Set<string>;
-  readonly inodes: Set<InodeId>;
-  readonly entries: Map<string, EntryName>;
+  readonly changed: Told;
+  readonly forgotten: Told;
 }
 
 export class Notices {
@@ -36,8 +42,8 @@ export class Notices {
       client,
       connection,
       interests: new Set<string>(),
-      inodes: new Set<InodeId>(),
-      entries: new Map(),
+      changed: { inodes: new Set<InodeId>(), entries: new Map<string, EntryName>() },
+      forgotten: { inodes: new Set<InodeId>(), entries: new Map<string, EntryName>() },
     };
     this.watchers.set(session, watcher);
     this.byClient.set(client, watcher);
@@ -69,13 +75,13 @@ export class Notices {
   inodeChanged(inode: InodeId, client?: string): void {
     const subject = `i${inode}`;
     for (const watcher of [...(this.bySubject.get(subject) ?? [])])
-      if (watcher.client !== client) this.tell(watcher, subject);
+      if (watcher.client !== client) this.tell(watcher, subject, watcher.changed);
   }
 
   entryChanged({ parent, name }: EntryName, client?: string): void {
     const subject = `e${parent}/${name}`;
     for (const watcher of [...(this.bySubject.get(subject) ?? [])])
-      if (watcher.client !== client) this.tell(watcher, subject);
+      if (watcher.client !== client) this.tell(watcher, subject, watcher.changed);
   }
 
   /** Sends what has gathered. Called once the changes are durable. */
@@ -91,12 +97,10 @@ export class Notices {
   }
 
   private tellSome(watcher: Watcher): void {
-    const inodes = first(watcher.inodes, NOTICE_ITEMS_MAX);
-    const keys = first(watcher.entries.keys(), NOTICE_ITEMS_MAX);
-    watcher.connection.notify('changed', { inodes, entries: keys.map(key => watcher.entries.get(key)!) });
-    for (const inode of inodes) watcher.inodes.delete(inode);
-    for (const key of keys) watcher.entries.delete(key);
-    if (watcher.inodes.size === 0 && watcher.entries.size === 0) this.pending.delete(watcher);
+    const { connection, changed, forgotten } = watcher;
+    if (isEmpty(changed)) connection.notify('changed', { ...takeSome(forgotten), forgotten: true });
+    else connection.notify('changed', takeSome(changed));
+    if (isEmpty(changed) && isEmpty(forgotten)) this.pending.delete(watcher);
   }
 
   private saw(client: string | undefined, subject: string): void {
@@ -110,17 +114,17 @@ export class Notices {
     watchers.add(watcher);
     if (watcher.interests.size > this.bounds.interestsPerSessionMax) {
       const oldest = watcher.interests.values().next().value as string;
-      this.tell(watcher, oldest);
+      this.tell(watcher, oldest, watcher.forgotten);
     }
   }
 
-  private tell(watcher: Watcher, subject: string): void {
+  private tell(watcher: Watcher, subject: string, told: Told): void {
     watcher.interests.delete(subject);
     this.unlink(subject, watcher);
-    if (subject[0] === 'i') watcher.inodes.add(Number(subject.slice(1)) as InodeId);
+    if (subject[0] === 'i') told.inodes.add(Number(subject.slice(1)) as InodeId);
     else {
       const slash = subject.indexOf('/');
-      watcher.entries.set(subject, {
+      told.entries.set(subject, {
         parent: Number(subject.slice(1, slash)) as InodeId,
         name: subject.slice(slash + 1),
       });
@@ -133,6 +137,20 @@ export class Notices {
     watchers?.delete(watcher);
     if (watchers?.size === 0) this.bySubject.delete(subject);
   }
+}
+
+function isEmpty({ inodes, entries }: Told): boolean {
+  return inodes.size === 0 && entries.size === 0;
+}
+
+/** As much of it as one notice says. */
+function takeSome(told: Told): { inodes: InodeId[]; entries: EntryName[] } {
+  const inodes = first(told.inodes, NOTICE_ITEMS_MAX);
+  const keys = first(told.entries.keys(), NOTICE_ITEMS_MAX);
+  const entries = keys.map(key => told.entries.get(key)!);
+  for (const inode of inodes) told.inodes.delete(inode);
+  for (const key of keys) told.entries.delete(key);
+  return { inodes, entries };
 }
 
 function first<T>(items: Iterable<T>, limit: number): T[] {

@@ -3,9 +3,9 @@
 import type { Clock } from '../lib/clock.js';
 import type { Attributes, Where } from './fuse-operations.js';
 import { MOUNT_LIMITS } from './settings.js';
+import { type Ticket, Tickets } from './tickets.js';
 
-/** Number of changes seen when a question was asked. */
-export type CacheTicket = number;
+export type CacheTicket = Ticket;
 
 export interface AttributeCacheOptions {
   clock: Clock;
@@ -28,7 +28,7 @@ export class AttributeCache {
   private readonly attributes: BoundedMap<number, Known>;
   /** Ends of files as acknowledged to this mount: the master's own figure for a file under lease lags behind (DESIGN 4). */
   private readonly ends: BoundedMap<number, { generation: number; sizeBytes: number }>;
-  private changes = 0;
+  private readonly tickets = new Tickets();
 
   constructor(options: AttributeCacheOptions) {
     this.clock = options.clock;
@@ -40,7 +40,7 @@ export class AttributeCache {
 
   /** To be taken before a question to the master. */
   ticket(): CacheTicket {
-    return this.changes;
+    return this.tickets.take();
   }
 
   inodeOf(where: Where): number | undefined {
@@ -69,9 +69,15 @@ export class AttributeCache {
 
   /** This mount changed an entry of the directory: its times and perhaps its link count are others now. */
   noteEntriesChanged(inode: number): void {
-    this.changes++;
+    this.tickets.noteChange();
     const known = this.attributes.get(inode);
     if (known) known.hasMoved = true;
+  }
+
+  /** Whether the inode surely has no extended attributes. Others' changes are told, so that this may be known as long as the kernel may know names. */
+  hasNoXattrs(inode: number): boolean {
+    const known = this.attributes.get(inode);
+    return known?.attributes.noXattrs === true && this.clock.monotonicMs() - known.atMs < MOUNT_LIMITS.noticedMs;
   }
 
   /** The attributes last seen, whatever their age; undefined when they changed since. */
@@ -81,20 +87,21 @@ export class AttributeCache {
   }
 
   put(ticket: CacheTicket, where: Where, attributes: Attributes): void {
-    if (ticket !== this.changes) return;
     const atMs = this.clock.monotonicMs();
-    this.attributes.set(attributes.inode, { attributes, atMs });
-    if (where.path !== '') this.names.set(nameKey(where), { inode: attributes.inode, atMs });
+    if (this.tickets.isGood(ticket, inodeKey(attributes.inode)))
+      this.attributes.set(attributes.inode, { attributes, atMs });
+    if (where.path !== '' && this.tickets.isGood(ticket, nameKey(where)))
+      this.names.set(nameKey(where), { inode: attributes.inode, atMs });
   }
 
   dropInode(inode: number): void {
-    this.changes++;
+    this.tickets.noteChange();
     this.attributes.delete(inode);
   }
 
   /** An append of this mount landed: what is cached goes on with the new end and times, no longer than it would have lasted. */
   grow(inode: number, generation: number, sizeBytes: number): void {
-    this.changes++;
+    this.tickets.noteChange();
     this.noteEnd(inode, generation, sizeBytes);
     const known = this.attributes.get(inode);
     if (!known) return;
@@ -112,15 +119,26 @@ export class AttributeCache {
   }
 
   dropName(where: Where): void {
-    this.changes++;
+    this.tickets.noteChange();
     const inode = this.inodeOf(where);
     if (inode !== undefined) this.attributes.delete(inode);
     if (where.path !== '') this.names.delete(nameKey(where));
   }
 
+  /** There will be no notice when the inode changes. */
+  forgetInode(inode: number): void {
+    this.tickets.noteForgotten(inodeKey(inode));
+    this.attributes.delete(inode);
+  }
+
+  forgetName(where: Where): void {
+    this.tickets.noteForgotten(nameKey(where));
+    this.names.delete(nameKey(where));
+  }
+
   /** After a rename, which may have moved a whole tree of paths, or a lost connection. */
   clear(): void {
-    this.changes++;
+    this.tickets.noteChange();
     this.names.clear();
     this.attributes.clear();
   }
@@ -176,6 +194,10 @@ export class BoundedMap<K, V> {
   clear(): void {
     this.entries.clear();
   }
+}
+
+function inodeKey(inode: number): string {
+  return `i${inode}`;
 }
 
 function nameKey(where: Where): string {

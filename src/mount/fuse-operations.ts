@@ -26,6 +26,8 @@ export interface Attributes {
   ctimeNs: bigint;
   /** Others may be appending to it and nobody will tell: the size is that of a moment, not to be kept by the kernel. */
   growing?: boolean | undefined;
+  /** Surely without extended attributes. */
+  noXattrs?: boolean | undefined;
 }
 
 /** Who made the system call; undefined where the transport does not know (fuse-native). */
@@ -81,6 +83,9 @@ export interface FuseNotifier {
   invalidateInode(inode: number, fromByte?: number): void;
   /** The cached name in a directory. */
   invalidateEntry(parentInode: number, name: string): void;
+  /** As the two above, of what did not change but will not be told of any more. */
+  forgetInode(inode: number): void;
+  forgetEntry(parentInode: number, name: string): void;
   /** Everything: changes were missed. */
   invalidateAll(): void;
 }

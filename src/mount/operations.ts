@@ -200,6 +200,10 @@ export class ClientOperations implements FuseOperations {
 
   private onChange(notice: ChangeNotice): void {
     const { cache, files, notifier } = this.context;
+    if (notice.forgotten) {
+      this.onForgotten(notice);
+      return;
+    }
     if (notice.lost) {
       cache.clear();
       for (const file of files.all()) file.forgetEnd();
@@ -214,6 +218,20 @@ export class ClientOperations implements FuseOperations {
       cache.dropName({ start: parent, path: name });
       cache.dropInode(parent);
       notifier?.invalidateEntry(parent, name);
+    }
+  }
+
+  /** Nothing changed, but what is cached would go on unchecked. */
+  private onForgotten({ inodes, entries }: ChangeNotice): void {
+    const { cache, files, notifier } = this.context;
+    for (const inode of inodes) {
+      cache.forgetInode(inode);
+      files.find(inode)?.forgetEnd();
+      notifier?.forgetInode(inode);
+    }
+    for (const { parent, name } of entries) {
+      cache.forgetName({ start: parent, path: name });
+      notifier?.forgetEntry(parent, name);
     }
   }
 

@@ -14,29 +14,45 @@ export class XattrOperations {
   async get(where: Where, name: string): Promise<Buffer> {
     if (name.startsWith(ACL_PREFIX)) throw new GfsError('NOT_SUPPORTED', 'access control lists are not kept');
     // Refused in set, so nothing has one.
-    if (name === CAPABILITY) throw new GfsError('NO_ATTRIBUTE');
+    if (name === CAPABILITY || this.hasNone(where)) throw new GfsError('NO_ATTRIBUTE');
     return await this.context.client.getXattr(clientWhere(where), name);
   }
 
   async set(where: Where, name: string, value: Buffer, options: { create: boolean; replace: boolean }): Promise<void> {
     if (name.startsWith(ACL_PREFIX)) throw new GfsError('NOT_SUPPORTED', 'access control lists are not kept');
     if (name === CAPABILITY) throw new GfsError('NOT_SUPPORTED', 'file capabilities are not kept');
-    await this.context.client.setXattr(clientWhere(where), name, value, options);
-    this.drop(where);
+    try {
+      await this.context.client.setXattr(clientWhere(where), name, value, options);
+    } finally {
+      this.drop(where);
+    }
   }
 
-  list(where: Where): Promise<string[]> {
-    return this.context.client.listXattrs(clientWhere(where));
+  async list(where: Where): Promise<string[]> {
+    if (this.hasNone(where)) return [];
+    return await this.context.client.listXattrs(clientWhere(where));
   }
 
   async remove(where: Where, name: string): Promise<void> {
-    await this.context.client.removeXattr(clientWhere(where), name);
-    this.drop(where);
+    try {
+      await this.context.client.removeXattr(clientWhere(where), name);
+    } finally {
+      this.drop(where);
+    }
   }
 
-  /** The change time moved. */
+  /** `ls -l` asks for an attribute of every file: what is cached answers that. */
+  private hasNone(where: Where): boolean {
+    const { cache } = this.context;
+    const inode = cache.inodeOf(where);
+    return inode !== undefined && cache.hasNoXattrs(inode);
+  }
+
+  /** The change time moved, and perhaps there were none before. */
   private drop(where: Where): void {
-    const inode = this.context.cache.inodeOf(where);
-    if (inode !== undefined) this.context.cache.dropInode(inode);
+    const { cache } = this.context;
+    const inode = cache.inodeOf(where);
+    if (inode === undefined) cache.clear();
+    else cache.dropInode(inode);
   }
 }

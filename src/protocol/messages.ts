@@ -60,6 +60,8 @@ const attributes = object({
   target: optional(path),
   /** Somebody else may be appending, of which the master hears late: the size is that of this moment, and no notice tells when it grows. */
   growing: optional(boolean),
+  /** It has no extended attributes; when absent that is not known. */
+  noXattrs: optional(boolean),
 });
 
 const replica = object({ server: serverId, address, location: text(255) });
@@ -915,10 +917,17 @@ export const CHUNKSERVER_TO_CHUNKSERVER = {
 
 /** Master → client, on the client's connection, unasked. */
 export const MASTER_TO_CLIENT = {
-  /** Another client changed these; what was cached of them is void. */
+  /**
+   * Another client changed these; what was cached of them is void. `forgotten`: nothing changed, but nobody will tell when they do: what is cached of them
+   * is to be forgotten, too.
+   */
   changed: message(
     260,
-    object({ inodes: list(inode, 1024), entries: list(object({ parent: inode, name: text(255) }), 1024) }),
+    object({
+      inodes: list(inode, 1024),
+      entries: list(object({ parent: inode, name: text(255) }), 1024),
+      forgotten: optional(boolean),
+    }),
     none,
     { oneWay: true },
   ),

@@ -95,9 +95,19 @@ test('who looks at more than is remembered for him is told of all of the rest at
 
   notices.flush();
 
-  const told = connection.notices as Array<{ inodes: number[] }>;
+  const told = connection.notices as Array<{ inodes: number[]; entries: unknown[]; forgotten?: boolean }>;
+  t.true(told.every(({ forgotten }) => forgotten));
   t.is(told.flatMap(({ inodes }) => inodes).length, 4_990);
   t.true(told.every(({ inodes }) => inodes.length <= 1024));
   notices.flush();
   t.is(told.length, 5, 'nothing is left to be told');
+
+  notices.inodeChanged(4_995 as InodeId);
+  notices.inodeChanged(1 as InodeId);
+  notices.flush();
+  t.deepEqual(
+    told.slice(5),
+    [{ inodes: [4_995], entries: [] }] as typeof told,
+    'what was forgotten is not told of again',
+  );
 });

@@ -72,6 +72,23 @@ test('a page of a directory that was read before a change was told is not to be 
   t.like(entry(await readAt(3)), NOT_KEPT);
 });
 
+test('what is forgotten is taken back from the kernel, and what was asked for of others meanwhile is kept', async t => {
+  const { operations, kernel, notifier } = await begin();
+  await kernel.ask('MKNOD', 1, MKNOD, 'g');
+  await kernel.ask('LOOKUP', 1, 'f');
+  operations.gate = deferred();
+  const looking = [kernel.ask('LOOKUP', 1, 'f'), kernel.ask('LOOKUP', 1, 'g')];
+  notifier.forgetInode(2);
+  notifier.forgetEntry(1, 'f');
+  operations.gate.resolve();
+
+  const [f, g] = await Promise.all(looking);
+  t.like(entry(f!.data), NOT_KEPT);
+  t.like(entry(g!.data), KEPT);
+  t.deepEqual(sent(kernel), ['inode 2 0', `entry 1 f ${wire.INVAL_ENTRY_EXPIRE_ONLY}`]);
+  t.like(entry((await kernel.ask('LOOKUP', 1, 'f')).data), KEPT);
+});
+
 test('the attributes of a growing file are not to be kept, its name is', async t => {
   const { operations, kernel } = await begin();
   operations.growing = true;

@@ -335,6 +335,8 @@ test('a notice drops the caches and tells the kernel', async t => {
   const notifier: FuseNotifier = {
     invalidateInode: (inode, fromByte) => told.push(`inode ${inode} from ${fromByte}`),
     invalidateEntry: (parent, name) => told.push(`entry ${parent} ${name}`),
+    forgetInode: inode => told.push(`forget inode ${inode}`),
+    forgetEntry: (parent, name) => told.push(`forget entry ${parent} ${name}`),
     invalidateAll: () => told.push('all'),
   };
   operations.attachNotifier(notifier);
@@ -348,6 +350,27 @@ test('a notice drops the caches and tells the kernel', async t => {
 
   client.onChange({ lost: true, inodes: [], entries: [] });
   t.is(told.at(-1), 'all');
+
+  client.onChange({ lost: false, forgotten: true, inodes: [inode], entries: [{ parent: 1, name: 'f' }] });
+  t.deepEqual(told.slice(-2), [`forget inode ${inode}`, 'forget entry 1 f']);
+  store.append(store.find({ start: 1 as never, path: 'f' }), Buffer.from('er'));
+  t.is((await operations.getAttributes(at('f'))).sizeBytes, 5);
+});
+
+test('what the master forgets of one file does not keep what is being asked of another from being kept', async t => {
+  const { store, client, operations } = setup();
+  await operations.makeNode(at('f'), 0o644);
+  await operations.makeNode(at('g'), 0o644);
+  const [f, g] = ['f', 'g'].map(path => store.find({ start: 1 as never, path }));
+  const inodes = [f!.attributes.inode, g!.attributes.inode];
+  client.onChange({ lost: false, inodes, entries: [] });
+  const asking = [operations.getAttributes(at('f')), operations.getAttributes(at('g'))];
+  client.onChange({ lost: false, forgotten: true, inodes: [inodes[0]!], entries: [] });
+  await Promise.all(asking);
+  for (const node of [f!, g!]) store.append(node, Buffer.from('unnoticed'));
+
+  t.is((await operations.getAttributes(at('g'))).sizeBytes, 0, 'it was kept');
+  t.is((await operations.getAttributes(at('f'))).sizeBytes, 9);
 });
 
 test('the size of a file that others append to is asked for again after a moment, that of others is kept', async t => {
@@ -452,6 +475,24 @@ test('the capability that the kernel asks for before every write costs no call, 
 
   t.is(store.calls.get('getXattr'), undefined);
   t.is(store.calls.get('setXattr'), undefined);
+});
+
+test('a file that has no extended attributes is not asked for any, until it gets one', async t => {
+  const { store, operations } = setup();
+  const { inode } = await operations.makeNode(at('f'), 0o644);
+  const node = store.find({ start: inode as never, path: '' });
+  node.attributes = { ...node.attributes, noXattrs: true };
+  await operations.setAttributes(at('f'), { mode: 0o600 });
+  for (const name of ['security.selinux', 'user.a'])
+    t.is(await code(operations.getExtendedAttribute(at('f'), name)), 'NO_ATTRIBUTE');
+  t.deepEqual(await operations.listExtendedAttributes(at('f')), []);
+  t.is(store.calls.get('getXattr'), undefined);
+
+  node.attributes = { ...node.attributes, noXattrs: undefined };
+  await operations.setExtendedAttribute(at('f'), 'user.a', Buffer.from('1'), { create: false, replace: false });
+
+  t.is(String(await operations.getExtendedAttribute(at('f'), 'user.a')), '1');
+  t.deepEqual(await operations.listExtendedAttributes(at('f')), ['user.a']);
 });
 
 test('flock waits until the holder releases, and an interrupted wait ends with INTERRUPTED', async t => {

@@ -2,14 +2,14 @@
 // them. It looks into no request. Invariant: an answer that may be kept was asked for after the last change that was told, and stands in a table here.
 import type { Clock } from '../../lib/clock.js';
 import type { Attributes, FuseNotifier, Where } from '../fuse-operations.js';
+import { type Ticket, Tickets } from '../tickets.js';
 import type { NodeTable } from './node-table.js';
 import * as wire from './wire.js';
 
 /** Sends an unasked message; see AnswerSink.notify. */
 export type Notify = (code: number, data: Buffer, key: string) => void;
 
-/** Number of changes that were told when a question was asked. */
-export type KeepTicket = number;
+export type KeepTicket = Ticket;
 
 export interface KernelCacheOptions {
   attributeTimeoutMs: number;
@@ -36,7 +36,7 @@ export class KernelCache implements FuseNotifier {
 
   private readonly inodes: GivenTable<number>;
   private readonly entries: GivenTable<Where>;
-  private changes = 0;
+  private readonly tickets = new Tickets();
   /** Invalidations to be sent once more, by key: at the next tick, and at the one after it. */
   private due = new Map<string, () => void>();
   private young = new Map<string, () => void>();
@@ -53,19 +53,21 @@ export class KernelCache implements FuseNotifier {
 
   /** To be taken before the operations are asked. */
   ticket(): KeepTicket {
-    return this.changes;
+    return this.tickets.take();
   }
 
   /** How long the kernel may keep these attributes, in milliseconds; it is told so with the answer. */
   keepAttributes(ticket: KeepTicket, attributes: Attributes): number {
     // Of a growing file no notice tells the size.
-    if (ticket !== this.changes || attributes.growing) return 0;
-    return this.inodes.give(String(attributes.inode), attributes.inode, this.options.attributeTimeoutMs);
+    const key = inodeKey(attributes.inode);
+    if (attributes.growing || !this.tickets.isGood(ticket, key)) return 0;
+    return this.inodes.give(key, attributes.inode, this.options.attributeTimeoutMs);
   }
 
   /** The same for a name. */
   keepEntry(ticket: KeepTicket, where: Where): number {
-    return ticket === this.changes ? this.entries.give(entryKey(where), where, this.options.entryTimeoutMs) : 0;
+    const key = entryKey(where);
+    return this.tickets.isGood(ticket, key) ? this.entries.give(key, where, this.options.entryTimeoutMs) : 0;
   }
 
   /** The kernel moved a name by itself, and keeps it as long as the old one. */
@@ -74,22 +76,40 @@ export class KernelCache implements FuseNotifier {
   }
 
   invalidateInode(inode: number, fromByte?: number): void {
-    this.changes++;
-    this.inodes.take(String(inode));
+    this.tickets.noteChange();
+    this.takeBackInode(inode, fromByte);
+  }
+
+  invalidateEntry(parentInode: number, name: string): void {
+    this.tickets.noteChange();
+    this.takeBackEntry({ start: parentInode, path: name });
+  }
+
+  forgetInode(inode: number): void {
+    this.tickets.noteForgotten(inodeKey(inode));
+    this.takeBackInode(inode, 0);
+  }
+
+  forgetEntry(parentInode: number, name: string): void {
+    const where = { start: parentInode, path: name };
+    this.tickets.noteForgotten(entryKey(where));
+    this.takeBackEntry(where);
+  }
+
+  invalidateAll(): void {
+    this.tickets.noteChange();
+    for (const inode of this.inodes.takeAll()) this.invalidateInode(inode, 0);
+    for (const where of this.entries.takeAll()) this.sendTwice(`entry ${entryKey(where)}`, () => this.sendEntry(where));
+  }
+
+  private takeBackInode(inode: number, fromByte?: number): void {
+    this.inodes.take(inodeKey(inode));
     if (this.nodes.has(inode))
       this.sendTwice(`inode ${inode} ${fromByte ?? ''}`, () => this.sendInode(inode, fromByte));
   }
 
-  invalidateEntry(parentInode: number, name: string): void {
-    this.changes++;
-    const where = { start: parentInode, path: name };
+  private takeBackEntry(where: Where): void {
     if (this.entries.take(entryKey(where))) this.sendTwice(`entry ${entryKey(where)}`, () => this.sendEntry(where));
-  }
-
-  invalidateAll(): void {
-    this.changes++;
-    for (const inode of this.inodes.takeAll()) this.invalidateInode(inode, 0);
-    for (const where of this.entries.takeAll()) this.sendTwice(`entry ${entryKey(where)}`, () => this.sendEntry(where));
   }
 
   private sendTwice(key: string, send: () => void): void {
@@ -164,6 +184,10 @@ class GivenTable<T> {
       this.given.delete(key);
     }
   }
+}
+
+function inodeKey(inode: number): string {
+  return `i${inode}`;
 }
 
 function entryKey(where: Where): string {
