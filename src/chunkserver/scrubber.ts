@@ -84,6 +84,8 @@ export class Scrubber {
   }
 
   private async check(chunk: Chunk, msPerByte: number): Promise<void> {
+    // By its name: a file that somebody deleted is still there for who has it open.
+    if (chunk.state === 'sealed') await chunk.disk.files.drop(chunk.handle, { discard: false });
     for (let offset = 0; offset < chunk.recordedBytes && !this.stopped; offset += BOUNDS.pieceBytes) {
       const lengthBytes = Math.min(BOUNDS.pieceBytes, chunk.recordedBytes - offset);
       try {

@@ -41,9 +41,10 @@ export class RunningCopies {
     return this.enter(chunk, target, sources => this.bring(chunk, { ...target, sources, tryFix: false }));
   }
 
-  /** Has damaged replicas mended, unless the limits forbid it now. */
+  /** Has damaged replicas mended one after another, unless the limits forbid it now: each takes part, as target or as source. */
   mend(chunk: ChunkRecord, servers: readonly ServerId[]): Promise<void> | undefined {
-    return this.enter(chunk, { server: servers[0]!, whole: true }, () => this.mending.mend(chunk, servers));
+    const [server, ...others] = servers;
+    return this.enter(chunk, { server: server!, whole: true }, () => this.mending.mend(chunk, servers), others);
   }
 
   /** Stops those that are not needed any more: a server came back in time. `plan`: what the chunk would need if none ran. */
@@ -70,9 +71,11 @@ export class RunningCopies {
     chunk: ChunkRecord,
     target: CopyTarget,
     work: (sources: ServerId[]) => Promise<Moved>,
+    others: readonly ServerId[] = [],
   ): Promise<void> | undefined {
     const sources = this.copies.sourcesOf(chunk, target.server, server => this.limits.copiesAt(server));
-    const leave = this.limits.enter([target.server, ...sources.slice(0, 1)], this.copies.bytesMissing(chunk, target));
+    const places = new Set([target.server, ...others, ...sources.slice(0, 1)]);
+    const leave = this.limits.enter([...places], this.copies.bytesMissing(chunk, target));
     if (!leave) return undefined;
     return this.pay(work(sources), leave);
   }

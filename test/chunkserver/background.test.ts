@@ -30,6 +30,7 @@ test('the scrubber reads all that is stored once in its period, and in no window
   const chunks = Array.from({ length: 8 }, (_, i) => ({
     ...{ handle: i as ChunkHandle, state: 'sealed', recordedBytes: chunkBytes },
     ...{ isIdle: true, corrupt: false, gone: false, failure: undefined, lastUseMs: 0 },
+    disk: { files: { drop: async () => undefined } },
   }));
   const reads: Array<{ atMs: number; bytes: number }> = [];
   const store = {

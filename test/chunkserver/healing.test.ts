@@ -264,6 +264,20 @@ test('the scrubber finds a flipped bit that nobody reads (§5.2)', async t => {
   t.like(rig.report(rig.hosts[0]!), { corrupt: false });
 });
 
+test('the scrubber finds that a chunk file was deleted although the server has it open', async t => {
+  const rig = await Rig.start(t, { settings: { scrubPeriod: 2_000 } });
+  await rig.appendAll([pattern(3 * MiB)]);
+  await rig.seal(2);
+  const host = rig.hosts[2]!;
+  await rig.do(() => rig.read(host, 0, 100, rig.token({ right: 'read', version: 2 })));
+  host.node.disk.loseFile(host.path());
+
+  await rig.pass(10_000);
+
+  t.like(rig.report(host), { corrupt: true });
+  t.like(rig.report(rig.hosts[0]!), { corrupt: false });
+});
+
 test('heartbeats carry how far and how fast the scrubber is, which reads no faster than its period asks for', async t => {
   const rig = await Rig.start(t, { servers: 1, settings: { scrubPeriod: 20_000 } });
   const [host] = rig.hosts;

@@ -1,18 +1,13 @@
 // All promises that a scenario is judged by, in one list. The checkers know nothing of the workloads but what the history says.
 import { BytesNeverDiffer, SizeNeverShrinks, StreamsAreWhole } from './checkers/bytes.js';
+import { type CopyLimits, CopyLimitsHold, CopyRateHolds, ServerRateHolds } from './checkers/copies.js';
 import { LeasesEnd } from './checkers/leases.js';
 import { LocksExclude, OneCreator } from './checkers/names.js';
 import { CutsAreExact, OnceAndInOrder } from './checkers/once.js';
-import { CopyLimitsHold, DeadlinesHold, OnePrimary, WorkGoesOn } from './checkers/servers.js';
+import { DeadlinesHold, OnePrimary, WorkGoesOn } from './checkers/servers.js';
 import type { Checker } from './history.js';
 
-export function allCheckers({
-  recoveryMs,
-  copyLimits,
-}: {
-  recoveryMs: number;
-  copyLimits: { copiesMax: number; copiesPerServer: number };
-}): Checker[] {
+export function allCheckers({ recoveryMs, copyLimits }: { recoveryMs: number; copyLimits: CopyLimits }): Checker[] {
   return [
     new BytesNeverDiffer(),
     new SizeNeverShrinks(),
@@ -24,6 +19,8 @@ export function allCheckers({
     new DeadlinesHold(),
     new WorkGoesOn(recoveryMs),
     new CopyLimitsHold(copyLimits),
+    new CopyRateHolds(copyLimits),
+    new ServerRateHolds(copyLimits),
     new OneCreator(),
     new LocksExclude(),
   ];

@@ -1,29 +1,34 @@
 // A simulated cluster: one master, some chunkservers and clients, each the real code on a machine of its own. It starts and restarts their processes,
 // as a supervisor would; it injects no faults and judges nothing.
+import './small-units.js';
+
+import { partsByBlock } from '../../src/chunkserver/block-checksums.js';
 import { Chunkserver } from '../../src/chunkserver/chunkserver.js';
 import { CHUNKSERVER_SETTINGS } from '../../src/chunkserver/settings.js';
 import { connectFileSystem } from '../../src/client/connect.js';
 import type { ClientSettings } from '../../src/client/settings.js';
 import type { FileSystemClient } from '../../src/client/types.js';
+import { assert } from '../../src/lib/assert.js';
 import type { Platform } from '../../src/lib/platform.js';
 import { settingValues } from '../../src/lib/settings.js';
 import { formatMaster } from '../../src/master/format.js';
 import { Master } from '../../src/master/master.js';
 import { MASTER_SETTINGS } from '../../src/master/settings.js';
 import { asGfsError } from '../../src/protocol/errors.js';
+import { LIMITS } from '../../src/protocol/limits.js';
 import type { SimLogLevel } from './platform/sim-logger.js';
 import { SimNetwork } from './platform/sim-network.js';
 import { SimNode } from './platform/sim-node.js';
 import type { Simulator } from './platform/simulator.js';
+import { PLAIN, type Shape } from './shape.js';
 
-export interface ClusterOptions {
+export interface ClusterOptions extends Partial<Shape> {
   servers: number;
   clients: number;
   chunkSizeBytes: number;
   logLevel: SimLogLevel;
   /** Clocks differ in rate by up to this part. */
   driftMax: number;
-  diskCapacityBytes: number;
   /** How long a client waits for an answer to an append before it complains. */
   appendTryMs: number;
   /** Within this an operation of a client ends; OPERATION_MS when absent. Not for clients that were added. */
@@ -34,13 +39,17 @@ export interface ClusterOptions {
   deafClients?: boolean;
   /** Degraded chunks are left alone for so long. */
   rereplicateAfterMs?: number;
-  /** Copies at once, in all and at each server; the master's own when absent. */
-  copyLimits?: { copiesMax: number; copiesPerServer: number };
+  /** Copies at once, in all and at each server, and bytes a second of them, in all and at each server; their own when absent. */
+  copyLimits?: { copiesMax: number; copiesPerServer: number; copyRate: number; serverCopyRate: number };
 }
+
+assert(partsByBlock([Buffer.alloc(LIMITS.blockBytes + 1)], 0).length === 2, 'small-units.ts came first');
 
 export const MASTER_ADDRESS = 'master:9400';
 const MASTER_DATA = '/master';
+/** Data directories of chunkservers, of which each has the first or more. */
 export const CHUNKSERVER_DATA = '/chunks';
+export const DATA_DIRECTORIES = [CHUNKSERVER_DATA, '/more'] as const;
 /** A process that ended by itself is started again after this. */
 const RESPAWN_MS = 400;
 /** Short, so that leases run out, servers count as dead and copies are made within seconds. */
@@ -157,12 +166,14 @@ export class Cluster {
   /** The objects of the processes that run now. */
   masterProcess: Master | undefined;
   readonly serverProcesses = new Map<string, Chunkserver>();
+  private readonly options: ClusterOptions & Shape;
 
   constructor(
     readonly simulator: Simulator,
-    private readonly options: ClusterOptions,
+    options: ClusterOptions,
     private readonly events: ClusterEvents,
   ) {
+    this.options = { ...PLAIN, ...options };
     this.network = new SimNetwork(simulator);
     this.master = this.machine('master', (platform, fail) => this.runMaster(platform, fail));
     for (let i = 1; i <= options.servers; i++) {
@@ -199,8 +210,8 @@ export class Cluster {
   }
 
   private machine(name: string, program: Program): Machine {
-    const { logLevel, driftMax, diskCapacityBytes } = this.options;
-    const node = new SimNode(this.simulator, this.network, name, { logLevel, driftMax, diskCapacityBytes });
+    const { logLevel, driftMax, diskCapacityBytes, disks } = this.options;
+    const node = new SimNode(this.simulator, this.network, name, { logLevel, driftMax, diskCapacityBytes, disks });
     return new Machine(this.simulator, node, program, this.events.onBoot, () => {
       if (name === 'master') this.masterProcess = undefined;
       this.serverProcesses.delete(name);
@@ -215,10 +226,12 @@ export class Cluster {
       await formatMaster(platform, { data: MASTER_DATA, chunkSize: chunkSizeBytes, replicas, minReplicas: 2 });
     }
     const { rereplicateAfterMs: rereplicateAfter = MASTER_TIMES.rereplicateAfter, copyLimits } = this.options;
+    const { scatterWidth, hotReads, hotReplicas, balanceThreshold } = this.options;
+    const { copiesMax, copiesPerServer, copyRate } = copyLimits ?? settingValues(MASTER_SETTINGS);
     const settings = {
       ...settingValues(MASTER_SETTINGS),
       ...MASTER_TIMES,
-      ...copyLimits,
+      ...{ copiesMax, copiesPerServer, copyRate, scatterWidth, hotReads, hotReplicas, balanceThreshold },
       rereplicateAfter,
       cacheEntries: MASTER_CACHE_ENTRIES,
       listen: MASTER_ADDRESS,
@@ -229,14 +242,16 @@ export class Cluster {
   }
 
   private async runServer(name: string, platform: Platform, fail: (error: unknown) => void): Promise<void> {
+    const { copyLimits, racks, disks } = this.options;
     const settings = {
       ...settingValues(CHUNKSERVER_SETTINGS),
       ...CHUNKSERVER_TIMES,
+      ...(copyLimits ? { copyRate: copyLimits.serverCopyRate } : {}),
       master: MASTER_ADDRESS,
       listen: `${name}:9411`,
-      location: `/az/pod/rack/${name}`,
+      location: `/az/pod/rack${racks === 1 ? '' : Number(name.slice(2)) % racks}/${name}`,
       reserve: 64 * 1024,
-      data: [CHUNKSERVER_DATA],
+      data: DATA_DIRECTORIES.slice(0, disks),
     };
     const server = new Chunkserver(platform, { ...settings, onFailure: fail });
     await server.start();

@@ -1,9 +1,13 @@
-// Watches the copies of chunks that masters order and wait for, without the masters knowing. Owns the one place where Orders.give is wrapped.
+// Watches the copies of chunks that masters order and wait for, and those that are mended from others, without the masters knowing. Owns the one place where
+// Orders.give is wrapped.
 import { Orders } from '../../src/master/orders.js';
 
 export interface CopyWatcher {
   /** A copy was ordered. `servers`: its target and the source that is asked first, with the copies each takes part in now. */
   onCopy(copy: { handle: number; servers: Array<{ server: string; count: number }>; inAll: number }): void;
+  /** It is over; `master` numbers the processes of masters. */
+  onCopied(copy: { master: number; beganMs: number; bytes: number }): void;
+  nowMs(): number;
 }
 
 type Give = (this: Orders, server: string, kind: string, body: CopyBody, ...rest: unknown[]) => Promise<unknown>;
@@ -14,7 +18,8 @@ interface CopyBody {
 
 let current: CopyWatcher | undefined;
 /** Of each master that runs, or was killed: which servers copy for it. */
-const running = new WeakMap<Orders, string[]>();
+const running = new WeakMap<Orders, { master: number; pairs: string[] }>();
+let masters = 0;
 let isInstalled = false;
 
 /** One watcher per process. */
@@ -25,19 +30,25 @@ export function watchCopies(watcher: CopyWatcher): void {
   const prototype = Orders.prototype as unknown as { give: Give };
   const { give } = prototype;
   prototype.give = async function (server, kind, body, ...rest) {
-    if (kind !== 'copyChunk') return give.call(this, server, kind, body, ...rest);
-    const copies = running.get(this) ?? [];
+    if (kind !== 'copyChunk' && kind !== 'mendChunk') return give.call(this, server, kind, body, ...rest);
+    const copies = running.get(this) ?? { master: ++masters, pairs: [] };
     running.set(this, copies);
-    const pair = `${server} ${body.sources[0]?.server ?? ''}`;
-    copies.push(pair);
+    const { master, pairs } = copies;
+    const source = body.sources[0]?.server;
+    const pair = source === undefined ? server : `${server} ${source}`;
+    pairs.push(pair);
     const servers = pair
       .split(' ')
-      .map(id => ({ server: id, count: copies.filter(copy => copy.split(' ').includes(id)).length }));
-    current?.onCopy({ handle: body.handle, servers, inAll: copies.length });
+      .map(id => ({ server: id, count: pairs.filter(copy => copy.split(' ').includes(id)).length }));
+    const watcher = current;
+    watcher?.onCopy({ handle: body.handle, servers, inAll: pairs.length });
+    const beganMs = watcher?.nowMs() ?? 0;
     try {
-      return await give.call(this, server, kind, body, ...rest);
+      const reply = await give.call(this, server, kind, body, ...rest);
+      watcher?.onCopied({ master, beganMs, bytes: (reply as { copiedBytes: number }).copiedBytes });
+      return reply;
     } finally {
-      copies.splice(copies.indexOf(pair), 1);
+      pairs.splice(pairs.indexOf(pair), 1);
     }
   };
 }

@@ -1,16 +1,26 @@
 // Carries out a fault plan on a cluster, and ends all faults. Each fault draws from a stream of its own, so that leaving one out changes nothing but
-// its own effects. Promises that cannot be kept are not broken here: a sealed chunk keeps one good copy.
+// its own effects. Promises that cannot be kept are not broken here: what may be damaged is known by damage.ts.
 import type { Cluster, Machine } from './cluster.js';
-import { CHUNKSERVER_DATA } from './cluster.js';
+import { DATA_DIRECTORIES } from './cluster.js';
+import { Damage } from './damage.js';
+import type { Deletions } from './deletion-watch.js';
 import type { FaultKind, PlannedFault } from './fault-plan.js';
 import { NETWORK_DEFAULTS } from './platform/sim-network.js';
 import type { SimRandom } from './platform/sim-random.js';
+
+/** A directory that may not be lost yet is tried again: most open chunks are soon sealed. */
+const LOSS_RETRY_MS = 100;
+const LOSS_TRIES_MAX = 30;
+type InstantKind = Exclude<FaultKind, 'lost index' | 'lost data directory'>;
 
 export interface FaultsOptions {
   plan: readonly PlannedFault[];
   skip: ReadonlySet<number>;
   /** Any chunkserver may lose what it has not synced; otherwise only one of them, always the same. */
   isDurable: boolean;
+  /** Data directories of each server. */
+  disks: number;
+  deletions: Deletions;
   onFault: (fault: FaultKind, node: string) => void;
   /** A process that stood still since then goes on now. */
   onGoOn: (node: string, sinceMs: number) => void;
@@ -25,10 +35,20 @@ export class Faults {
   /** Virtual time since when processes stand still. */
   private readonly stoppedSinceMs = new Map<Machine, number>();
 
+  private readonly damage: Damage;
+  /** Ids of servers that will never be there again: with its index a machine loses who it is. */
+  readonly lostServers: string[] = [];
+
   constructor(
     private readonly cluster: Cluster,
     private readonly options: FaultsOptions,
-  ) {}
+  ) {
+    this.damage = new Damage(cluster, {
+      isDoubtful: machine => this.wounded.has(machine),
+      isWeak: machine => options.isDurable || machine === cluster.servers[0],
+      deletions: options.deletions,
+    });
+  }
 
   /** Puts the whole plan into the future. */
   schedule(): void {
@@ -69,14 +89,19 @@ export class Faults {
     }
   }
 
-  private inject({ kind, durationMs, index }: PlannedFault): void {
+  private inject(fault: PlannedFault): void {
+    const { kind, durationMs, index } = fault;
     const random = this.cluster.simulator.random(`fault ${index}`);
+    if (kind === 'lost index' || kind === 'lost data directory') {
+      void this.loseDirectory(fault, random);
+      return;
+    }
     const node = this.carryOut(kind, durationMs, random);
     if (node !== undefined) this.options.onFault(kind, node);
   }
 
   /** Returns the machines it met, or undefined when there was nothing to break. */
-  private carryOut(kind: FaultKind, durationMs: number, random: SimRandom): string | undefined {
+  private carryOut(kind: InstantKind, durationMs: number, random: SimRandom): string | undefined {
     const { cluster } = this;
     const { network, simulator, master } = cluster;
     const any = pickOf(random, cluster.machines);
@@ -162,11 +187,12 @@ export class Faults {
       case 'disk errors': {
         this.wounded.add(weak);
         const rate = random.between(0.02, 0.4);
-        weak.node.disk.setFaults({
+        const faults = {
           readErrorRate: random.chance(0.5) ? rate : 0,
           writeErrorRate: random.chance(0.5) ? rate : 0,
           syncErrorRate: random.chance(0.5) ? rate : 0,
-        });
+        };
+        weak.node.disk.setFaults(faults, this.someDisk(random));
         this.after(durationMs, () => weak.node.disk.clearFaults());
         return this.count(kind, weak);
       }
@@ -180,11 +206,13 @@ export class Faults {
         return this.count(kind, victim);
       }
       case 'full disk':
-        server.node.disk.setFaults({ isFull: true });
+        server.node.disk.setFaults({ isFull: true }, this.someDisk(random));
         this.after(durationMs, () => server.node.disk.clearFaults());
         return this.count(kind, server);
       case 'bit flip':
-        return this.flip(random);
+        return this.damage.flip(random)?.name;
+      case 'lost chunk file':
+        return this.damage.loseFile(random)?.name;
       case 'clock jump':
         any.node.clock.jumpWall(random.between(-3_600_000, 3_600_000));
         return this.count(kind, any);
@@ -230,50 +258,34 @@ export class Faults {
     return machines.map(({ name }) => name).join(' ');
   }
 
-  /** One bit of one stored copy of a sealed chunk that has another good copy. */
-  private flip(random: SimRandom): string | undefined {
-    const context = this.cluster.masterProcess?.rooms.context;
-    if (!context) return undefined;
-    const copies: Array<{ machine: Machine; path: string }> = [];
-    for (const machine of this.cluster.servers) {
-      const others = this.cluster.servers.filter(other => other !== machine);
-      for (const path of machine.node.disk.filePaths(`${CHUNKSERVER_DATA}/chunks/`)) {
-        // Where a copy was flipped before, or is being made, nobody can say which ones are good: only chunks with full untouched copies elsewhere.
-        if (this.flipped.has(path) || !this.isSealed(path)) continue;
-        const size = machine.node.disk.file(path)?.sizeBytes ?? 0;
-        const good = others.filter(
-          other => (other.node.disk.file(path)?.sizeBytes ?? -1) >= size && this.isSafe(other),
-        );
-        if (size > 0 && good.length >= 1) copies.push({ machine, path });
+  /** The server loses an index, or all that is in a directory, and comes back without; not before every chunk there has a good copy elsewhere. */
+  private async loseDirectory(fault: PlannedFault, random: SimRandom): Promise<void> {
+    const machine = pickOf(random, this.cluster.servers);
+    // The first one is never lost alone: its server is then refused until somebody moves the others away.
+    const all = this.directories;
+    const lost = all.length > 1 && random.chance(0.5) ? all.slice(1) : all;
+    for (let tries = 0; tries < LOSS_TRIES_MAX && !this.isOver; tries++) {
+      if (this.damage.maySpare(machine, lost)) {
+        if (lost.length === all.length) this.lostServers.push(this.cluster.serverProcesses.get(machine.name)!.server);
+        this.killFor(machine, fault.durationMs);
+        for (const directory of lost) {
+          if (fault.kind === 'lost data directory') machine.node.disk.wipe(directory);
+          machine.node.kv.wipe(`${directory}/index`);
+        }
+        this.options.onFault(fault.kind, machine.name);
+        return;
       }
+      await this.cluster.simulator.sleep(LOSS_RETRY_MS);
     }
-    if (copies.length === 0) return undefined;
-    const { machine, path } = pickOf(random, copies);
-    this.flipped.add(path);
-    machine.node.disk.flipBit(path);
-    return machine.name;
   }
 
-  /** Paths of chunk files of which some copy was damaged here. */
-  readonly flipped = new Set<string>();
-
-  private isSafe(machine: Machine): boolean {
-    return machine.isReady && !this.wounded.has(machine);
+  /** One of several disks, or all there is. */
+  private someDisk(random: SimRandom): string {
+    return this.options.disks > 1 ? pickOf(random, this.directories) : '';
   }
 
-  /** Whether the master has this chunk as sealed and current on at least two servers. */
-  private isSealed(path: string): boolean {
-    const rooms = this.cluster.masterProcess?.rooms;
-    if (!rooms) return false;
-    const handle = Number.parseInt(path.slice(path.lastIndexOf('/') + 1), 16);
-    return this.sealedCopies(rooms, handle) >= 2;
-  }
-
-  private sealedCopies(rooms: NonNullable<Cluster['masterProcess']>['rooms'], handle: number): number {
-    const { locations } = rooms.context;
-    return locations
-      .get(handle as never)
-      .filter(({ state, corrupt, suspect }) => state === 'sealed' && !corrupt && !suspect).length;
+  private get directories(): readonly string[] {
+    return DATA_DIRECTORIES.slice(0, this.options.disks);
   }
 
   private count(kind: FaultKind, machine: Machine): string {

@@ -69,6 +69,10 @@ export type HistoryEvent =
   | { kind: 'wentOn'; node: string; sinceMs: number; atMs: number }
   /** A copy of a chunk was ordered: how many the master waits for now, in all and with one of the two servers. */
   | { kind: 'copying'; handle: number; server: string; atServer: number; inAll: number; atMs: number }
+  /** A copy that this master began then is over, and moved so many bytes. */
+  | { kind: 'copied'; master: number; beganMs: number; bytes: number; atMs: number }
+  /** A process of a chunkserver answered a read for a copy. */
+  | { kind: 'sentCopy'; process: string; bytes: number; atMs: number }
   /** A file lost its last name by a deletion that was acknowledged. */
   | { kind: 'unlinked'; file: number; atMs: number }
   | { kind: 'healed'; atMs: number }
@@ -191,6 +195,10 @@ export function showEvent(event: HistoryEvent): string {
       return `${event.node} stood still for ${(event.atMs - event.sinceMs).toFixed(0)} ms`;
     case 'copying':
       return `chunk ${event.handle} is copied: ${event.atServer} copies with ${event.server}, ${event.inAll} in all`;
+    case 'copied':
+      return `${event.bytes} bytes were copied since ${event.beganMs.toFixed(0)}`;
+    case 'sentCopy':
+      return `${event.process} sent ${event.bytes} bytes to a copy`;
     case 'unlinked':
       return `inode ${event.file} has no name any more`;
     case 'healed':

@@ -1,5 +1,7 @@
 // Proof that the checkers can fail: each mutant breaks one rule of the protocol in this process, by replacing a method of a real class. Production code
 // knows nothing of them. A mutant that no seed catches is a hole in the checkers or in the workloads.
+import './small-units.js';
+
 import { Chain } from '../../src/chunkserver/chain.js';
 import { ChunkIndex } from '../../src/chunkserver/chunk-index.js';
 import { LeaseHolder } from '../../src/chunkserver/lease-holder.js';

@@ -1,8 +1,9 @@
-// An operator at work: drains servers and takes it back, and asks for other numbers of copies, with the commands that `gfs drain` and `gfs setrep` send.
-// Once the faults are over everything that was drained is a server like the others again.
+// An operator at work: drains servers and takes it back, asks for other numbers of copies, holds the master in safe mode for a while, repairs what fsck
+// finds, and purges files from the trash, with the commands that `gfs` sends. Once the faults are over nothing is drained or held any more.
 import type { Platform } from '../../src/lib/platform.js';
 import { asGfsError } from '../../src/protocol/errors.js';
 import { type InodeId, ROOT_INODE } from '../../src/protocol/ids.js';
+import { LIMITS } from '../../src/protocol/limits.js';
 import type { MasterKind, Reply, Request } from '../../src/protocol/messages.js';
 import { RpcPeers } from '../../src/rpc/peer.js';
 import type { SimRandom } from './platform/sim-random.js';
@@ -11,6 +12,7 @@ const CALL_MS = 3_000;
 const PAUSE_MS = [100, 2_500] as const;
 /** '' is the root, of which new files inherit. */
 const PATHS = ['shared-1', 'shared-2', ''];
+const SAFE_MODE_MS = [100, 1_500] as const;
 /** With one copy a file is as safe as its one server, which these scenarios break. */
 const GOAL_MIN = 2;
 
@@ -29,6 +31,13 @@ export async function restoreFile(
   }
 }
 
+/** `gfs fsck --repair`, as far as it is about chunks. */
+export async function repairChunks(platform: Platform, master: string): Promise<void> {
+  const peers = new RpcPeers(platform, { role: 'admin', clusterId: () => '' });
+  const request = { after: 0, limit: LIMITS.checkPageMax, repair: true };
+  await peers.get(master).call('checkChunks', request, { timeoutMs: CALL_MS });
+}
+
 export interface OperatorOptions {
   master: string;
   /** Addresses. */
@@ -36,6 +45,10 @@ export interface OperatorOptions {
   random: SimRandom;
   /** The faults are over: bring the cluster to rest, and end. */
   isOver: () => boolean;
+  /** The file will be gone for good. */
+  onPurge: (inode: number) => void;
+  /** The metadata was said to be damaged, which no fault does. */
+  onRepaired: (what: string) => void;
   trace: (line: string) => void;
 }
 
@@ -55,8 +68,16 @@ export class Operator {
     const { random, isOver } = this.options;
     while (!isOver()) {
       await this.pause(random.between(...PAUSE_MS));
-      if (random.chance(0.5)) await this.setReplication();
-      else await this.drainOrUndrain();
+      const habits = [
+        () => this.setReplication(),
+        () => this.setReplication(),
+        () => this.drainOrUndrain(),
+        () => this.drainOrUndrain(),
+        () => this.holdInSafeMode(),
+        () => this.repair(),
+        () => this.purge(),
+      ];
+      await habits[random.int(habits.length)]!();
     }
     while (this.drained.size > 0) {
       for (const server of [...this.drained]) await this.setDraining(server, false);
@@ -75,6 +96,32 @@ export class Operator {
     const { random, servers } = this.options;
     const server = servers[random.int(servers.length)]!;
     await this.setDraining(server, !this.drained.has(server) && random.chance(0.7));
+  }
+
+  private async holdInSafeMode(): Promise<void> {
+    await this.ask('safemode', { action: 'enter' }, 'safemode enter');
+    await this.pause(this.options.random.between(...SAFE_MODE_MS));
+    // Without an answer it may be on. A master that starts anew is not held.
+    while (!(await this.ask('safemode', { action: 'leave' }, 'safemode leave'))) await this.pause(100);
+  }
+
+  private async repair(): Promise<void> {
+    const limit = LIMITS.checkPageMax;
+    const metadata = await this.ask('checkMetadata', { repair: true }, 'fsck --repair of the metadata');
+    const repaired = metadata?.repaired?.[0];
+    if (repaired) this.options.onRepaired(`${repaired.problem}: ${repaired.action}`);
+    await this.ask('checkFiles', { under: ROOT_INODE, limit, repair: true }, 'fsck --repair of files');
+    await this.ask('checkChunks', { after: 0, limit, repair: true }, 'fsck --repair of chunks');
+    await this.ask('checkOrphans', { repair: true }, 'fsck --repair of orphans');
+  }
+
+  private async purge(): Promise<void> {
+    const { random, onPurge } = this.options;
+    const page = await this.ask('listTrash', { limit: LIMITS.trashPageMax }, 'trash ls');
+    const item = page?.items[random.int(Math.max(1, page.items.length))];
+    if (!item) return;
+    onPurge(item.inode);
+    await this.ask('purgeTrash', { inodes: [item.inode] }, `trash purge ${item.inode}`);
   }
 
   private async setDraining(server: string, draining: boolean): Promise<void> {

@@ -2,6 +2,8 @@
 //
 //   npm run sim -- --seeds 1000 [--first N] [--mutant NAME] [--jobs 2]      many seeds; with a mutant until one seed catches it
 //   npm run sim -- --seeds 1 --first N --trace                              one seed, with its whole trace
+import './small-units.js';
+
 import { fork } from 'node:child_process';
 import { randomInt } from 'node:crypto';
 import { fileURLToPath } from 'node:url';

@@ -1,21 +1,27 @@
 // One seed, from an empty cluster to the last check: builds it, lets workloads and faults run, heals, waits, reads everything back. The same seed
 // and options give the same run, event for event.
+import './small-units.js';
+
+import { BOUNDS } from '../../src/chunkserver/settings.js';
 import { AssertionError } from '../../src/lib/assert.js';
 import type { GfsError } from '../../src/protocol/errors.js';
 import { Actor } from './actor.js';
+import { Caretaker } from './caretaker.js';
 import { findContradiction, findUnclean } from './checked.js';
 import { allCheckers } from './checkers.js';
 import { Cluster, LEASE_MS, MASTER_ADDRESS, OPERATION_MS } from './cluster.js';
 import { watchCopies } from './copy-watch.js';
+import { watchDeletions } from './deletion-watch.js';
 import { planFaults } from './fault-plan.js';
 import { Faults } from './faults.js';
 import { findUnhealed } from './healed.js';
 import { type Checker, History, type HistoryEvent, type Violation } from './history.js';
+import { LOST_BLOCK, LostBlock } from './lost-block.js';
 import { type ObservedCall, observe, readToken, replyOf, requestOf } from './observer.js';
-import { Operator, restoreFile } from './operator.js';
+import { Operator, repairChunks, restoreFile } from './operator.js';
 import type { SimRandom } from './platform/sim-random.js';
 import { Simulator } from './platform/simulator.js';
-import { findUnlikeReplicas } from './replicas.js';
+import { drawShape } from './shape.js';
 import { showAnswer, showCall, WriterNames } from './show-call.js';
 import { chooseWorkloads } from './workloads/choose.js';
 import { at } from './workloads/workload.js';
@@ -59,10 +65,14 @@ const TIMES = {
   cleanMs: 30_000,
 } as const;
 const HEALED_EVERY_MS = 2_000;
+const HEALED =
+  'After faults end every sealed chunk has its goal of identical replicas that match their checksums, and no orphan remains.';
 /** Once the faults are over there is less to learn: workloads take longer pauses. */
 const CALM_PACE = 5;
 /** Seeds in which an operator drains servers and asks for other numbers of copies. */
 const OPERATOR_CHANCE = 0.4;
+/** Seeds that end with a block damaged in all its copies. */
+const LOST_BLOCK_CHANCE = 0.12;
 const CHUNK_SIZES = [4, 8, 16, 64].map(kib => kib * 1024);
 
 export async function runScenario(seed: number, options: ScenarioOptions = {}): Promise<ScenarioResult> {
@@ -81,6 +91,7 @@ class Scenario {
   private readonly files = new Map<number, HistoryEvent & { kind: 'file' }>();
   /** Files that were deleted, and of those the names they got out of the trash. */
   private readonly unlinked = new Set<number>();
+  private readonly purged = new Set<number>();
   private readonly restored = new Map<number, string>();
   private readonly workloads: ReturnType<typeof chooseWorkloads>;
   /** Runs of workloads on processes that live. */
@@ -96,7 +107,17 @@ class Scenario {
     const { random } = this;
     // A stream of its own, as for all that came later: what was drawn before stays as it was.
     const limits = this.simulator.random('copy limits');
-    const copyLimits = { copiesMax: 1 + limits.int(6), copiesPerServer: 1 + limits.int(3) };
+    const chunkSizeBytes = CHUNK_SIZES[random.int(CHUNK_SIZES.length)]!;
+    const copyLimits = {
+      copiesMax: 1 + limits.int(6),
+      copiesPerServer: 1 + limits.int(3),
+      // Enough for a chunk within the time that a copy may take.
+      copyRate: [0, 0, 2, 8][limits.int(4)]! * chunkSizeBytes,
+      serverCopyRate: [0, 0, 4, 16][limits.int(4)]! * Math.max(chunkSizeBytes, BOUNDS.pieceBytes),
+      chunkSizeBytes,
+      pieceBytes: BOUNDS.pieceBytes,
+    };
+    const shape = drawShape(this.simulator.random('shape'));
     const habits = this.simulator.random('client habits');
     // Short enough that faults outlive it.
     this.operationMs = habits.chance(0.3) ? habits.between(2_000, 3_000) : OPERATION_MS;
@@ -112,10 +133,10 @@ class Scenario {
       {
         servers: 3 + random.int(3),
         clients: 2 + random.int(3),
-        chunkSizeBytes: CHUNK_SIZES[random.int(CHUNK_SIZES.length)]!,
+        chunkSizeBytes,
         logLevel: onTrace ? 'info' : 'warn',
         driftMax: [0, 0.001, 0.02][random.int(3)]!,
-        diskCapacityBytes: 256 * 1024 * 1024,
+        ...shape,
         appendTryMs: [250, 500, 1_200][random.int(3)]!,
         copyLimits,
         operationMs: this.operationMs,
@@ -137,6 +158,8 @@ class Scenario {
       plan: this.plannedFaults,
       skip: options.skipFaults ?? new Set(),
       isDurable,
+      disks: shape.disks,
+      deletions: watchDeletions(() => this.simulator.nowMs),
       onFault: (fault, node) => this.history.tell({ kind: 'fault', fault, node, atMs: this.simulator.nowMs }),
       onGoOn: (node, sinceMs) => this.history.tell({ kind: 'wentOn', node, sinceMs, atMs: this.simulator.nowMs }),
     });
@@ -159,6 +182,8 @@ class Scenario {
         const { server, count: atServer } = fullest;
         this.history.tell({ kind: 'copying', handle, server, atServer, inAll, atMs: this.simulator.nowMs });
       },
+      onCopied: copied => this.history.tell({ kind: 'copied', ...copied, atMs: this.simulator.nowMs }),
+      nowMs: () => this.simulator.nowMs,
     });
     const onRejection = (error: unknown): void => this.bug(error);
     process.on('unhandledRejection', onRejection);
@@ -198,10 +223,11 @@ class Scenario {
     faults.heal();
     this.isHealed = true;
     history.tell({ kind: 'healed', atMs: this.simulator.nowMs });
+    if (faults.lostServers.length > 0) this.startCaretaker();
     if (!(await this.pass(TIMES.recoveryMs + TIMES.calmMs))) return;
     this.isOver = true;
     const isQuiet = (): boolean => history.pendingCount === 0 && [...this.lives.values()].every(count => count === 0);
-    if (!(await this.until(isQuiet, 3 * OPERATION_MS))) {
+    if (!(await this.until(isQuiet, 4 * OPERATION_MS))) {
       if (history.violations.length > 0) return;
       const late = history.overdue().map(({ id, client, asked }) => `#${id} (${asked.kind} of ${client})`);
       return this.fail(
@@ -222,6 +248,8 @@ class Scenario {
         servers: cluster.servers.map(({ name }) => `${name}:9411`),
         random: simulator.random('operator'),
         isOver: () => this.isHealed,
+        onPurge: inode => this.purged.add(inode),
+        onRepaired: what => this.fail('The rows of the metadata agree with one another.', what),
         trace: line => simulator.trace(line),
       });
       await operator.run();
@@ -229,12 +257,28 @@ class Scenario {
     });
   }
 
+  private startCaretaker(): void {
+    const { cluster, simulator, faults } = this;
+    this.lives.set('caretaker', 1);
+    cluster.addOperator('caretaker', async platform => {
+      const caretaker = new Caretaker(platform, cluster, {
+        lost: faults.lostServers,
+        forgets: simulator.random('forgets').chance(0.5),
+        trace: line => simulator.trace(line),
+        violate: (promise, what) => this.fail(promise, what),
+      });
+      await caretaker.run();
+      this.lives.set('caretaker', 0);
+    });
+  }
+
   /** What was deleted gets a name again out of the trash, where it has to be unless a disk ran full. */
   private async restoreAll(): Promise<void> {
-    let isDone = this.unlinked.size === 0;
+    const inodes = [...this.unlinked].filter(inode => !this.purged.has(inode)).sort((a, b) => a - b);
+    let isDone = inodes.length === 0;
     if (isDone || (this.simulator.faultCounts.get('full disk') ?? 0) > 0) return;
     this.cluster.addOperator('restorer', async platform => {
-      for (const inode of [...this.unlinked].sort((a, b) => a - b)) {
+      for (const inode of inodes) {
         const path = `restored-${inode}`;
         const code = await restoreFile(platform, { master: MASTER_ADDRESS, inode, path });
         if (code === undefined) this.restored.set(inode, path);
@@ -250,35 +294,60 @@ class Scenario {
   /** Everything is read back by clients that have seen nothing, and the master's rows are checked. */
   private async judge(): Promise<void> {
     await this.restoreAll();
-    for (const name of ['last1', 'last2']) {
-      let isDone = false;
-      this.onReader = (actor: Actor) => {
-        this.readAll(actor).then(
-          () => {
-            isDone = true;
-          },
-          error => this.bug(error),
-        );
-      };
-      this.cluster.addClient(name);
-      if (await this.until(() => isDone, TIMES.finalMs)) continue;
-      if (this.history.violations.length === 0)
-        this.fail('What was acknowledged can be read when all is well.', 'The last reads did not end.');
-      return;
-    }
+    for (const name of ['last1', 'last2']) if (!(await this.withReader(name, actor => this.readAll(actor)))) return;
     const master = this.cluster.masterProcess;
     if (!master) return this.fail('The master runs when all is well.', 'It does not.');
     // Garbage may be collected while its rows are read, so this is not the strict check of a store at rest.
     const contradiction = await this.awaitNothing(() => findContradiction(this.cluster), 0);
     if (contradiction !== undefined) this.fail('The rows of the metadata agree with one another.', contradiction);
     for (const server of this.cluster.serverProcesses.values()) server.checkInvariants();
-    const unhealed = await this.awaitNothing(() => findUnhealed(this.cluster), TIMES.healedMs);
-    if (unhealed !== undefined)
-      this.fail('After faults end every sealed chunk comes back to its goal, and no orphan remains.', unhealed);
+    const unhealed = await this.awaitNothing(async () => findUnhealed(this.cluster), TIMES.healedMs);
+    if (unhealed !== undefined) this.fail(HEALED, unhealed);
     const unclean = await this.awaitNothing(() => findUnclean(this.cluster), TIMES.cleanMs);
     if (unclean !== undefined) this.fail("The master's own check finds nothing when all is well.", unclean);
-    const unlike = findUnlikeReplicas(this.cluster, this.faults.flipped);
-    if (unlike !== undefined) this.fail('I1: all replicas of a sealed chunk hold the same bytes.', unlike);
+    if (this.history.violations.length === 0 && this.simulator.random('loses a block').chance(LOST_BLOCK_CHANCE))
+      await this.loseBlock();
+  }
+
+  /** Beyond what the cluster can save: one block goes in all its copies. */
+  private async loseBlock(): Promise<void> {
+    const { cluster } = this;
+    const random = this.simulator.random('lost block');
+    const lost = LostBlock.make(cluster, random, [...this.files.keys()]);
+    if (!lost) return;
+    if (!(await this.withReader('last3', actor => lost.read(actor)))) return;
+    const wrong = await this.awaitNothing(() => lost.findWrong(), TIMES.healedMs);
+    if (wrong !== undefined) this.fail(LOST_BLOCK, wrong);
+    const readOthers = async (actor: Actor): Promise<void> => {
+      await lost.read(actor);
+      await this.readAll(actor, lost.inode);
+    };
+    if (!(await this.withReader('last4', readOthers))) return;
+    const gone = lost.findGone();
+    if (gone !== undefined) this.fail(LOST_BLOCK, gone);
+    lost.bringBack(random);
+    cluster.addOperator('repairer', platform => repairChunks(platform, MASTER_ADDRESS));
+    const unhealed = await this.awaitNothing(async () => findUnhealed(cluster), TIMES.healedMs);
+    if (unhealed !== undefined) this.fail(HEALED, unhealed);
+    await this.withReader('last5', actor => this.readAll(actor));
+  }
+
+  /** Lets a client that has seen nothing do `work`; false when the scenario is to end. */
+  private async withReader(name: string, work: (actor: Actor) => Promise<void>): Promise<boolean> {
+    let isDone = false;
+    this.onReader = (actor: Actor) => {
+      work(actor).then(
+        () => {
+          isDone = true;
+        },
+        error => this.bug(error),
+      );
+    };
+    this.cluster.addClient(name);
+    if (await this.until(() => isDone, TIMES.finalMs)) return true;
+    if (this.history.violations.length === 0)
+      this.fail('What was acknowledged can be read when all is well.', 'The last reads did not end.');
+    return false;
   }
 
   /** Looks again and again until nothing is wrong: what still is when the time for it is over. */
@@ -299,8 +368,9 @@ class Scenario {
 
   private onReader: ((actor: Actor) => void) | undefined;
 
-  private async readAll(actor: Actor): Promise<void> {
+  private async readAll(actor: Actor, except?: number): Promise<void> {
     for (const { file: inode, style } of this.files.values()) {
+      if (inode === except) continue;
       for (let attempt = 1; ; attempt++) {
         const error = await actor.attempt(async () => {
           const file = await actor.client.openInode(inode);
@@ -402,6 +472,10 @@ class Scenario {
     if (call.kind === 'append') {
       const { handle, version } = readToken(requestOf(call, 'append').token);
       this.history.tell({ kind: 'acknowledged', server: call.to, handle, version, atMs });
+    } else if (call.kind === 'read' && readToken(requestOf(call, 'read').token).right === 'copy') {
+      const { incarnation } = this.cluster.servers.find(({ name }) => name === call.to)!.node;
+      const bytes = requestOf(call, 'read').lengthBytes;
+      this.history.tell({ kind: 'sentCopy', process: `${call.to}#${incarnation}`, bytes, atMs });
     } else if (call.kind === 'adopt') {
       const { handle, version, leaseMs } = requestOf(call, 'adopt');
       this.history.tell({ kind: 'leased', handle, version, untilMs: atMs + leaseMs, atMs });

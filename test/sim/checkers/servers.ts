@@ -35,22 +35,6 @@ export class DeadlinesHold implements Checker {
   }
 }
 
-/** Of one master: copies that it waits for. */
-export class CopyLimitsHold implements Checker {
-  readonly promise = 'Copies stay within their limits, in all and at each server.';
-
-  constructor(private readonly limits: { copiesMax: number; copiesPerServer: number }) {}
-
-  on(event: HistoryEvent): string | undefined {
-    if (event.kind !== 'copying') return undefined;
-    const { copiesMax, copiesPerServer } = this.limits;
-    if (event.inAll > copiesMax) return `${event.inAll} at once, allowed are ${copiesMax}.`;
-    if (event.atServer > copiesPerServer)
-      return `${event.atServer} at once with ${event.server}, allowed are ${copiesPerServer}.`;
-    return undefined;
-  }
-}
-
 /** Times in ms after the end of the faults. */
 export class WorkGoesOn implements Checker {
   readonly promise: string;

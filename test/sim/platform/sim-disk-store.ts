@@ -44,7 +44,10 @@ export class SimDiskStore {
   #unsyncedNames: NameChange[] = [];
   #usedBytes = 0;
 
-  constructor(simulator: Simulator, host: string, options: { capacityBytes?: number } = {}) {
+  readonly #isDivided: boolean;
+
+  constructor(simulator: Simulator, host: string, options: { capacityBytes?: number; isDivided?: boolean } = {}) {
+    this.#isDivided = options.isDivided ?? false;
     this.#simulator = simulator;
     this.#host = host;
     this.#random = simulator.random(`${host}/disk-store`);
@@ -53,6 +56,21 @@ export class SimDiskStore {
 
   get freeBytes(): number {
     return Math.max(0, this.capacityBytes - this.#usedBytes);
+  }
+
+  /** The disk that `path` is on, '' when there is only one. */
+  topOf(path: string): string {
+    return this.#isDivided ? `/${normalize(path).split('/')[1]}/` : '';
+  }
+
+  /** Free for files below `path`, where each directory at the top may be a disk of its own. */
+  freeBytesOf(path: string): number {
+    const top = this.topOf(path);
+    if (top === '') return this.freeBytes;
+    let usedBytes = 0;
+    for (const [name, entry] of this.#names)
+      if (entry !== DIRECTORY && name.startsWith(top)) usedBytes += entry.sizeBytes;
+    return Math.max(0, this.capacityBytes - usedBytes);
   }
 
   /** Sets faults for everything below `prefix` ('' for the whole disk); the longest prefix counts. */
@@ -176,13 +194,26 @@ export class SimDiskStore {
     return paths.map(([path]) => path).sort();
   }
 
-  /** The disk is replaced by a new one. */
-  wipe(): void {
-    this.#names.clear();
-    this.#durableNames.clear();
-    this.#unsyncedNames = [];
-    this.#usedBytes = 0;
-    this.#simulator.fault('disk-wiped', this.#host);
+  /** Somebody deletes a file, for good. Who has it open goes on with what is left of it. */
+  loseFile(path: string): void {
+    this.#simulator.fault('file-lost', `${this.#host}:${path}`);
+    this.#lose(name => name === path);
+  }
+
+  /** The disk is replaced by a new one: as a whole, or what is in the directory `path`. */
+  wipe(path = ''): void {
+    this.#simulator.fault('disk-wiped', `${this.#host}:${path}`);
+    this.#lose(name => path === '' || name === path || name.startsWith(`${path}/`));
+  }
+
+  #lose(isLost: (name: string) => boolean): void {
+    for (const [name, entry] of this.#names) {
+      if (!isLost(name)) continue;
+      if (entry !== DIRECTORY) this.#usedBytes -= entry.sizeBytes;
+      this.#names.delete(name);
+    }
+    for (const name of this.#durableNames.keys()) if (isLost(name)) this.#durableNames.delete(name);
+    this.#unsyncedNames = this.#unsyncedNames.filter(change => !change.some(([name]) => isLost(name)));
   }
 
   #changeNames(change: NameChange): void {

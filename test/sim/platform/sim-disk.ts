@@ -74,8 +74,8 @@ export class SimDisk implements Disk {
   space(path: string): Promise<DiskSpace> {
     return this.query('read', path, faults => ({
       capacityBytes: this.store.capacityBytes,
-      freeBytes: faults.isFull ? 0 : this.store.freeBytes,
-      fileSystem: this.process.host,
+      freeBytes: faults.isFull ? 0 : this.store.freeBytesOf(path),
+      fileSystem: `${this.process.host}${this.store.topOf(path)}`,
     }));
   }
 

@@ -17,6 +17,8 @@ import type { Simulator } from './simulator.js';
 
 export interface SimNodeOptions {
   diskCapacityBytes?: number;
+  /** Directories at the top are disks of their own when there are more than one, each of that capacity. */
+  disks?: number;
   /** Clocks differ in rate by up to this part, chosen per machine. */
   driftMax?: number;
   logLevel?: SimLogLevel;
@@ -48,11 +50,10 @@ export class SimNode {
     this.#random = simulator.random(`${name}/node`);
     this.#driftMax = options.driftMax ?? DRIFT_MAX_DEFAULT;
     this.#logLevel = options.logLevel ?? 'warn';
-    this.disk = new SimDiskStore(
-      simulator,
-      name,
-      options.diskCapacityBytes === undefined ? {} : { capacityBytes: options.diskCapacityBytes },
-    );
+    this.disk = new SimDiskStore(simulator, name, {
+      ...(options.diskCapacityBytes === undefined ? {} : { capacityBytes: options.diskCapacityBytes }),
+      isDivided: (options.disks ?? 1) > 1,
+    });
     this.kv = new SimKvStore(simulator, name);
     this.#clock = this.#newClock();
     network.powerOn(name);

@@ -1,0 +1,118 @@
+// Damages what the simulated disks hold: bits, chunk files, indices, whole data directories. It knows the truth from the disks themselves and takes no byte
+// of which no other good copy is left, so that whatever is lost afterwards was lost by the cluster. When and how often is not decided here.
+import type { ChunkRecord } from '../../src/master/records.js';
+import { LIMITS } from '../../src/protocol/limits.js';
+import type { Cluster, Machine } from './cluster.js';
+import type { Deletions } from './deletion-watch.js';
+import type { SimRandom } from './platform/sim-random.js';
+import { allChunks, type TrueReplica, trueReplicas } from './truth.js';
+
+const BLOCK = LIMITS.blockBytes;
+/** How often a flip goes to a block of which another copy is bad already. */
+const SAME_BLOCK_CHANCE = 0.5;
+
+export interface DamageOptions {
+  /** What a machine holds cannot be counted on. */
+  isDoubtful: (machine: Machine) => boolean;
+  /** It may lose what it has not synced. */
+  isWeak: (machine: Machine) => boolean;
+  deletions: Deletions;
+}
+
+interface Spot {
+  replica: TrueReplica;
+  block: number;
+}
+
+export class Damage {
+  constructor(
+    private readonly cluster: Cluster,
+    private readonly options: DamageOptions,
+  ) {}
+
+  /** One bit of one replica. Returns the machine, or undefined when there is no byte to spare. */
+  flip(random: SimRandom): Machine | undefined {
+    const spare: Spot[] = [];
+    const besideBad: Spot[] = [];
+    this.eachChunk((chunk, replicas) => {
+      for (const replica of replicas) {
+        for (let block = 0; block < replica.blockCount; block++) {
+          if (!replica.goodBlock(block) || !this.isSpare(chunk, replicas, { replica, block })) continue;
+          spare.push({ replica, block });
+          if (replicas.some(other => other.isSealedAs(chunk) && !other.goodBlock(block)))
+            besideBad.push({ replica, block });
+        }
+      }
+    });
+    const among = besideBad.length > 0 && random.chance(SAME_BLOCK_CHANCE) ? besideBad : spare;
+    const spot = pick(random, among);
+    if (!spot) return undefined;
+    const { replica, block } = spot;
+    const lengthBytes = Math.min(BLOCK, replica.chunk.recordedBytes - block * BLOCK);
+    replica.machine.node.disk.flipBit(replica.path, block * BLOCK + random.int(lengthBytes));
+    return replica.machine;
+  }
+
+  /** One chunk file is deleted, under the server if it runs. */
+  loseFile(random: SimRandom): Machine | undefined {
+    const spare: TrueReplica[] = [];
+    this.eachChunk((chunk, replicas) => {
+      for (const replica of replicas) if (this.areSpare(chunk, replicas, [replica])) spare.push(replica);
+    });
+    const replica = pick(random, spare);
+    if (replica) replica.machine.node.disk.loseFile(replica.path);
+    return replica?.machine;
+  }
+
+  /** Whether the machine may lose all chunks in these data directories. */
+  maySpare(machine: Machine, directories: readonly string[]): boolean {
+    const process = this.cluster.serverProcesses.get(machine.name);
+    if (!process || !machine.isReady) return false;
+    let mayGo = this.cluster.masterProcess !== undefined;
+    this.eachChunk((chunk, replicas) => {
+      const isLost = ({ machine: at, chunk: { disk } }: TrueReplica): boolean =>
+        at === machine && directories.includes(disk.path);
+      const isMember = chunk.state === 'open' && chunk.chain.some(({ server }) => server === process.server);
+      if (mayGo && (isMember || replicas.some(isLost))) mayGo = this.areSpare(chunk, replicas, replicas.filter(isLost));
+    });
+    return mayGo;
+  }
+
+  private areSpare(chunk: ChunkRecord, replicas: readonly TrueReplica[], lost: readonly TrueReplica[]): boolean {
+    const others = replicas.filter(replica => !lost.includes(replica) && this.counts(chunk, replica));
+    if (chunk.state === 'open') return others.some(other => other.blockCount > 0 && other.goodBytes() !== undefined);
+    for (let at = 0; at < chunk.lengthBytes; at += BLOCK)
+      if (!others.some(other => other.goodBlock(at / BLOCK))) return false;
+    return true;
+  }
+
+  private isSpare(chunk: ChunkRecord, replicas: readonly TrueReplica[], { replica, block }: Spot): boolean {
+    const others = replicas.filter(other => other !== replica && this.counts(chunk, other));
+    if (chunk.state === 'open') return others.some(other => other.blockCount > 0 && other.goodBytes() !== undefined);
+    return others.some(other => other.goodBlock(block));
+  }
+
+  /** Whether what this replica has of the chunk will still be there, unless it is damaged here. */
+  private counts(chunk: ChunkRecord, replica: TrueReplica): boolean {
+    const { isDoubtful, isWeak, deletions } = this.options;
+    const { machine, chunk: here } = replica;
+    const server = this.cluster.serverProcesses.get(machine.name)?.server;
+    if (server === undefined || !machine.isReady || isDoubtful(machine) || here.failure) return false;
+    if (chunk.state === 'sealed') return replica.isSealedAs(chunk) && !deletions.has(chunk.handle, server);
+    // It has to be able to say alone, and later, what was acknowledged.
+    const isMember = chunk.chain.some(member => member.server === server);
+    return isMember && !here.suspect && !here.corrupt && !isWeak(machine);
+  }
+
+  private eachChunk(look: (chunk: ChunkRecord, replicas: readonly TrueReplica[]) => void): void {
+    const store = this.cluster.masterProcess?.rooms.context.store;
+    if (!store) return;
+    const replicas = trueReplicas(this.cluster);
+    for (const chunk of allChunks(store))
+      if (chunk.garbageDueMs === undefined) look(chunk, replicas.get(chunk.handle) ?? []);
+  }
+}
+
+function pick<T>(random: SimRandom, items: readonly T[]): T | undefined {
+  return items[random.int(Math.max(1, items.length))];
+}
