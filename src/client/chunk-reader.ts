@@ -192,13 +192,14 @@ function find(state: InodeState, offset: number): Source | undefined {
     const { handle, fileOffset, chunkOffset, lengthBytes, replicas, token } = extent;
     return { handle, fileOffset, chunkOffset, endByte: fileOffset + lengthBytes, replicas, token, origin: extent };
   }
-  const { tail, tailEndByte } = state;
-  if (!tail || offset < tail.base || offset >= tailEndByte) return undefined;
+  const { tail } = state;
+  const endByte = state.tailEndByte();
+  if (!tail || offset < tail.base || offset >= endByte) return undefined;
   return {
     handle: tail.handle,
     fileOffset: tail.base,
     chunkOffset: 0,
-    endByte: tailEndByte,
+    endByte,
     replicas: tail.chain,
     token: tail.token,
     origin: tail,

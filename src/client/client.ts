@@ -103,7 +103,7 @@ export class GfsFileSystemClient implements FileSystemClient {
       tails: this.#tails,
       blocks: new BlockFetcher(parts, new ChunkReader(parts, link), new BlockCache(settings.cacheBytes)),
       chunkSync: new ChunkSync(parts, link),
-      truncate: (inode, sizeBytes) => this.truncate(inode, sizeBytes),
+      truncate: (inode, sizeBytes, deadlineMs) => this.#truncate(inode, sizeBytes, deadlineMs),
       onClosed: file => this.#onClosed(file),
     };
   }
@@ -214,12 +214,18 @@ export class GfsFileSystemClient implements FileSystemClient {
     changes: { mode?: number; uid?: number; gid?: number; atimeNs?: bigint; mtimeNs?: bigint },
     options: { follow?: boolean } = {},
   ): Promise<Attributes> {
-    const reply = await this.#change('setAttributes', { where, follow: options.follow === true, ...changes });
-    return this.#tails.exact(reply.attributes.inode, this.#link.deadline(), reply);
+    const deadlineMs = this.#link.deadline();
+    const request = { where, follow: options.follow === true, ...changes };
+    const reply = await this.#change('setAttributes', request, { deadlineMs });
+    return this.#tails.exact(reply.attributes.inode, deadlineMs, reply);
   }
 
-  async truncate(inode: number, sizeBytes: number): Promise<Attributes> {
-    const { attributes } = await this.#change('truncate', { inode: inode as InodeId, sizeBytes }, { held: true });
+  truncate(inode: number, sizeBytes: number): Promise<Attributes> {
+    return this.#truncate(inode as InodeId, sizeBytes, this.#link.deadline());
+  }
+
+  async #truncate(inode: InodeId, sizeBytes: number, deadlineMs: number): Promise<Attributes> {
+    const { attributes } = await this.#change('truncate', { inode, sizeBytes }, { held: true, deadlineMs });
     const state = this.#inodes.get(attributes.inode);
     // The open chunk was sealed for it.
     if (attributes.generation >= state.generation) state.target = undefined;
@@ -298,12 +304,9 @@ export class GfsFileSystemClient implements FileSystemClient {
   #change<K extends ChangeKind>(
     kind: K,
     request: Omit<Request<K>, 'once'>,
-    options: { held?: boolean } = {},
+    { held = false, deadlineMs = this.#link.deadline() }: { held?: boolean; deadlineMs?: number } = {},
   ): Promise<Reply<K>> {
-    const deadlineMs = this.#link.deadline();
-    return this.#link.once(once =>
-      this.#link.call(kind, { ...request, once } as Request<K>, { deadlineMs, ...options }),
-    );
+    return this.#link.once(once => this.#link.call(kind, { ...request, once } as Request<K>, { deadlineMs, held }));
   }
 
   #newFile(inode: InodeId): GfsOpenFile {

@@ -104,7 +104,7 @@ export class InodeState {
    * Up to which offset in the file `tail` is known to be committed. The file may be longer and go on in another chunk, while a replica of this one holds
    * more that was never committed and is not of this file.
    */
-  get tailEndByte(): number {
+  tailEndByte(): number {
     const { tail } = this;
     return tail ? Math.max(tail.base + tail.committedBytes, this.#committed.get(tail.handle) ?? 0) : 0;
   }

@@ -1,4 +1,5 @@
 // An open file of this client: puts reading, appending and syncing of one inode together, each with its deadline, and ends them in order.
+import { within } from '../lib/deadline.js';
 import { GfsError } from '../protocol/errors.js';
 import type { InodeId } from '../protocol/ids.js';
 import { Appender, type AppenderParts } from './appender.js';
@@ -6,6 +7,7 @@ import type { BlockFetcher } from './block-fetcher.js';
 import type { ChunkSync } from './chunk-sync.js';
 import type { InodeState } from './inode-state.js';
 import { Reader } from './reader.js';
+import { CLIENT_LIMITS } from './settings.js';
 import type { TailSizes } from './tail.js';
 import type { AppendOptions, Attributes, OpenFile } from './types.js';
 
@@ -13,7 +15,7 @@ export interface OpenFileParts extends AppenderParts {
   tails: TailSizes;
   blocks: BlockFetcher;
   chunkSync: ChunkSync;
-  truncate: (inode: InodeId, sizeBytes: number) => Promise<Attributes>;
+  truncate: (inode: InodeId, sizeBytes: number, deadlineMs: number) => Promise<Attributes>;
   /** Called once, when the file is closed and nothing of it is on its way. */
   onClosed: (file: GfsOpenFile) => void;
 }
@@ -65,13 +67,14 @@ export class GfsOpenFile implements OpenFile {
 
   async sync(): Promise<void> {
     this.#checkOpen();
-    await this.#sync();
+    await this.#sync(this.parts.link.deadline());
   }
 
   async truncate(sizeBytes: number): Promise<Attributes> {
     this.#checkOpen();
-    await this.#appender.idle();
-    return this.parts.truncate(this.inode, sizeBytes);
+    const deadlineMs = this.parts.link.deadline();
+    await this.#idle(deadlineMs);
+    return this.parts.truncate(this.inode, sizeBytes, deadlineMs);
   }
 
   close(options: { durable?: boolean } = {}): Promise<void> {
@@ -80,19 +83,30 @@ export class GfsOpenFile implements OpenFile {
   }
 
   async #close(isDurable: boolean): Promise<void> {
+    const deadlineMs = this.parts.link.deadline();
     try {
       await this.#appender.idle();
-      if (isDurable) await this.#sync();
+      if (isDurable) await this.#sync(deadlineMs);
     } finally {
       this.#appender.release();
       this.parts.onClosed(this);
     }
   }
 
+  /** Others may go on appending, so this need not come. */
+  #idle(deadlineMs: number): Promise<void> {
+    return within(
+      this.parts.clock,
+      this.#appender.idle(),
+      deadlineMs + CLIENT_LIMITS.deadlineGraceMs,
+      () => new GfsError('TIMED_OUT', 'appends to the file did not end in time'),
+    );
+  }
+
   /** A loss is told once, as an fsync that failed is: what is appended afterwards can be confirmed again. */
-  async #sync(): Promise<void> {
+  async #sync(deadlineMs: number): Promise<void> {
     const { state } = this;
-    await this.parts.chunkSync.sync(state, this.parts.link.deadline());
+    await this.parts.chunkSync.sync(state, deadlineMs);
     if (state.losses === this.#lossesTold) return;
     this.#lossesTold = state.losses;
     throw new GfsError(

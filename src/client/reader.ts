@@ -1,5 +1,6 @@
 // Reads of one open file: knows where the file ends, serves from blocks, and runs ahead of a sequential reader with several requests on
 // their way. It never returns bytes past the known committed length, nor bytes of an older generation than the newest it knows of.
+import { within } from '../lib/deadline.js';
 import { deferred } from '../lib/deferred.js';
 import { asGfsError, GfsError, hasCode } from '../protocol/errors.js';
 import { BLOCK_BYTES, type Block } from './block-cache.js';
@@ -7,6 +8,7 @@ import type { BlockFetcher } from './block-fetcher.js';
 import { Superseded } from './chunk-reader.js';
 import type { InodeState } from './inode-state.js';
 import type { ClientParts } from './parts.js';
+import { CLIENT_LIMITS } from './settings.js';
 import type { TailSizes } from './tail.js';
 
 export class Reader {
@@ -38,7 +40,14 @@ export class Reader {
       try {
         const wanted = this.blocks.request(state, offset, endByte, deadlineMs);
         this.#readAhead(offset, endByte, deadlineMs);
-        const buffers = await this.#gatherOrExactly(wanted, { offset, endByte, deadlineMs });
+        if (!wanted.some(block => block instanceof Promise)) return gather(wanted as Block[], offset, endByte);
+        // What another read has asked for may take as long as that one has time.
+        const buffers = await within(
+          this.parts.clock,
+          this.#gatherOrExactly(wanted, { offset, endByte, deadlineMs }),
+          deadlineMs + CLIENT_LIMITS.deadlineGraceMs,
+          () => tooLong(offset, length),
+        );
         if (state.generation === generation) return buffers;
       } catch (error) {
         if (!(error instanceof Superseded)) throw error;
@@ -46,7 +55,7 @@ export class Reader {
         state.checkedMs = Number.NEGATIVE_INFINITY;
       }
     }
-    throw new GfsError('TIMED_OUT', `reading ${length} bytes at ${offset} took too long`);
+    throw tooLong(offset, length);
   }
 
   /** A request may fail for damaged bytes beside those that are wanted. */
@@ -74,7 +83,8 @@ export class Reader {
         this.#checking = undefined;
       });
     const patience = deferred<void>();
-    const timer = clock.setTimer(settings.revalidateMs, () => patience.resolve(), { background: true });
+    const patienceMs = Math.max(0, Math.min(settings.revalidateMs, deadlineMs - clock.monotonicMs()));
+    const timer = clock.setTimer(patienceMs, () => patience.resolve(), { background: true });
     try {
       await Promise.race([this.#checking, patience.promise]);
     } catch (error) {
@@ -109,6 +119,10 @@ export class Reader {
     this.blocks.request(state, this.#aheadUntil, untilByte, deadlineMs);
     this.#aheadUntil = untilByte;
   }
+}
+
+function tooLong(offset: number, length: number): GfsError {
+  return new GfsError('TIMED_OUT', `reading ${length} bytes at ${offset} took too long`);
 }
 
 function roundUp(offset: number): number {

@@ -1,6 +1,7 @@
 // This client's session with the master: opened, kept alive, opened anew when the master lost it, with the files that are open in it. It never
 // decides what an ended session means to locks; it tells.
 import { type Clock, every, type Timer } from '../lib/clock.js';
+import { within } from '../lib/deadline.js';
 import { Serial } from '../lib/serial.js';
 import { asGfsError, GfsError, hasCode } from '../protocol/errors.js';
 import type { InodeId } from '../protocol/ids.js';
@@ -115,10 +116,11 @@ export class Session {
    * them as well.
    */
   closeFile(inode: InodeId, giveUpUnused: () => Request<'closeFile'>['unused']): Promise<void> {
+    // From now on, and not from its turn: who opens the file next waits for it.
+    const deadlineMs = this.link.deadline();
     return this.#turns.run(inode, async () => {
       this.#forgetOpen(inode);
       if (this.#opens.has(inode) || this.#isClosed) return;
-      const deadlineMs = this.link.deadline();
       try {
         const unused = giveUpUnused();
         const request = { session: this.#id, inode, ...(unused ? { unused } : {}) };
@@ -208,17 +210,22 @@ export class Session {
     }
   }
 
-  /** Opens the session anew: the same one when the master still has it. Callers at the same time share it. */
+  /** Opens the session anew: the same one when the master still has it. Callers at the same time share it, each as long as it has time. */
   async #renew(expired: string, deadlineMs: number): Promise<void> {
     if (this.#id !== expired) return;
-    this.#renewing ??= this.#openSession(deadlineMs)
+    this.#renewing ??= this.#openSession(Math.max(deadlineMs, this.link.deadline()))
       .then(() => {
         if (this.#id !== expired) this.options.onRenewed();
       })
       .finally(() => {
         this.#renewing = undefined;
       });
-    await this.#renewing;
+    await within(
+      this.#clock,
+      this.#renewing,
+      deadlineMs,
+      () => new GfsError('TIMED_OUT', 'the session with the master could not be opened anew in time'),
+    );
   }
 
   async #openSession(deadlineMs: number): Promise<void> {

@@ -68,7 +68,7 @@ export const CLIENT_LIMITS = {
   extentPage: 256,
   /** Attempts in one chunk without asking the master, for answers that mean "send it again". */
   resendsMax: 3,
-  /** An append that is without an outcome so long after its deadline fails without the reason that others may give at the deadline. */
+  /** What ends late by so much is given up, without the reason that may be told at the deadline. */
   deadlineGraceMs: 50,
   /** Times one call may find its session ended. */
   sessionRetriesMax: 3,

@@ -1,10 +1,10 @@
 // Answers where a file's next append goes: the open chunk under a live lease, granted, allocated or replaced as needed (DESIGN 4, Lease).
 // It also takes part in what primaries say of their leases. Data and offsets never pass here.
+import { within } from '../lib/deadline.js';
 import { GfsError, hasCode } from '../protocol/errors.js';
 import type { ChunkHandle, InodeId, ServerId } from '../protocol/ids.js';
 import type { Request, WireTarget } from '../protocol/messages.js';
 import { findChunk, isOpen, openChunk, raiseVersion, recordCommitted, recordReturned, tailOf } from './chunks.js';
-import { within } from './deadline.js';
 import { findInode, getFile } from './inodes.js';
 import type { Lease } from './lease-table.js';
 import { type MasterContext, momentOf, noteGrowth } from './master-context.js';

@@ -1,22 +1,5 @@
-// Waiting with an end: a promise that is given up at a moment, while what it stands for goes on.
+// Waiting for some of several promises, with an end: what they stand for goes on. It stops nothing.
 import type { Clock, Timer } from '../lib/clock.js';
-
-/** Settles as `work` does, or rejects with `late()` once the monotonic clock reaches `deadlineMs`; `work` is not stopped. */
-export function within<T>(clock: Clock, work: Promise<T>, deadlineMs: number, late: () => Error): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const timer = clock.setTimer(Math.max(0, deadlineMs - clock.monotonicMs()), () => reject(late()));
-    work.then(
-      value => {
-        timer.cancel();
-        resolve(value);
-      },
-      error => {
-        timer.cancel();
-        reject(error);
-      },
-    );
-  });
-}
 
 /** Settles once one of `works` fulfils with true, or all have settled; never rejects. */
 export function firstTrue(works: readonly Promise<boolean>[]): Promise<void> {

@@ -1,11 +1,12 @@
 // Seals chunks: fence the members of the chain, choose the length, record it durably, fix it at the members (DESIGN 4, Seal). Keeps I4 and
 // I5 at the master; an interrupted seal is simply begun again. Callers wait up to a deadline, the work goes on behind them.
+import { within } from '../lib/deadline.js';
 import type { Deferred } from '../lib/deferred.js';
 import { deferred } from '../lib/deferred.js';
 import { asGfsError, GfsError } from '../protocol/errors.js';
 import type { ChunkHandle } from '../protocol/ids.js';
 import { findChunk, isOpen, raiseVersion, sealChunk } from './chunks.js';
-import { enough, firstTrue, within } from './deadline.js';
+import { enough, firstTrue } from './deadline.js';
 import { type MasterContext, momentOf, noteGrowth } from './master-context.js';
 import type { ChunkRecord } from './records.js';
 import { type FenceAnswer, lengthToAccept, lengthToSeal } from './seal-decision.js';

@@ -227,6 +227,7 @@ export class FakeCluster {
         return this.view(inode);
       },
       closeFile: () => ({}),
+      setAttributes: ({ once, where }) => this.once(once, () => this.view(this.inodeAt(where.path))),
       truncate: ({ once, inode, sizeBytes }) =>
         this.once(once, () => ({ attributes: this.truncate(inode, sizeBytes) })),
       locate: ({ inode, fromByte, limit }) => {
