@@ -233,5 +233,7 @@ function nameDirectory(path: string, error: unknown): GfsError {
     return new GfsError('WRONG_DATA', `the data directory ${path} is not a directory`, { cause: error });
   if (code === 'EACCES' || code === 'EPERM')
     return new GfsError('WRONG_DATA', `the data directory ${path} is not accessible: ${message}`, { cause: error });
+  if (code === 'EROFS')
+    return new GfsError('DISK_FAILED', `the data directory ${path} cannot be written: ${message}`, { cause: error });
   return new GfsError('DISK_FAILED', `the data directory ${path} cannot be used: ${message}`, { cause: error });
 }

@@ -1,7 +1,8 @@
 // Going to the background: the program starts itself again, detached, waits on a pipe for one line that says "ready" or "failed", and ends with it.
 import { spawn } from 'node:child_process';
-import { mkdirSync, openSync, writeSync } from 'node:fs';
+import { openSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { makeDirectories } from '../lib/make-directories.js';
 import { oneLine, usageError } from './exit.js';
 
 /** What the detached process says, once, on its descriptor 3. */
@@ -28,9 +29,9 @@ export function report(value: Report): void {
 }
 
 /** Starts this program once more, with the same arguments, in a session of its own; its output goes to `logFile`. Settles with its report. */
-export function detach(logFile: string): Promise<Report> {
-  const log = openLog(logFile);
-  return new Promise(resolve => {
+export async function detach(logFile: string): Promise<Report> {
+  const log = await openLog(logFile);
+  return await new Promise(resolve => {
     const child = spawn(process.execPath, [...process.execArgv, ...process.argv.slice(1)], {
       stdio: ['ignore', log, log, 'pipe'],
       detached: true,
@@ -65,9 +66,9 @@ export function detach(logFile: string): Promise<Report> {
   });
 }
 
-function openLog(path: string): number {
+async function openLog(path: string): Promise<number> {
   try {
-    mkdirSync(dirname(path), { recursive: true });
+    await makeDirectories(dirname(path));
     return openSync(path, 'a', 0o644);
   } catch (error) {
     throw usageError(`--log-file ${path}: ${oneLine((error as Error).message)}`);

@@ -1,6 +1,6 @@
 // What all long-running programs share: signals, the pid file, the line that says "ready", and an end in good time.
 // It knows nothing of what runs; a daemon is a start and a stop.
-import { readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { accessSync, constants, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { deferred } from '../lib/deferred.js';
 import { EXIT, failWith, usageError } from './exit.js';
@@ -54,6 +54,11 @@ export function checkPidFile(path: string | undefined): void {
   if (!statSync(dirname(path), { throwIfNoEntry: false })?.isDirectory())
     throw usageError(`--pid-file ${path}: there is no such directory`);
   if (statSync(path, { throwIfNoEntry: false })?.isDirectory()) throw usageError(`--pid-file ${path}: is a directory`);
+  try {
+    accessSync(dirname(path), constants.W_OK);
+  } catch (error) {
+    throw usageError(`--pid-file ${path}: cannot be written (${(error as NodeJS.ErrnoException).code})`);
+  }
 }
 
 async function stopInTime(options: DaemonOptions, running: Running): Promise<void> {

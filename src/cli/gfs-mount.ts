@@ -132,7 +132,7 @@ async function mount(mountPoint: string, options: Options): Promise<void> {
 async function goToBackground(mountPoint: string, options: Options, data: string): Promise<void> {
   const { checkMountPoint } = await import('./mount-point.js');
   await checkMountPoint(mountPoint, silentLogger);
-  if (options.master === undefined) makeDataDirectory(data);
+  if (options.master === undefined) await makeDataDirectory(data);
   const state = options.master === undefined ? data : defaultDataDirectory();
   const result = await detach(options.logFile ?? join(state, 'mount.log'));
   if ('ready' in result) {

@@ -3,11 +3,12 @@
 
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, realpathSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, realpathSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import type { Logger } from '../lib/logger.js';
+import { makeDirectories } from '../lib/make-directories.js';
 import { GfsError } from '../protocol/errors.js';
 import { ClusterChild, programPath } from './child-process.js';
 
@@ -66,7 +67,7 @@ export class LocalCluster {
 
   /** Settles when all processes are ready; rejects with the reason, and nothing left behind, otherwise. */
   async start(): Promise<void> {
-    makeDataDirectory(this.options.data);
+    await makeDataDirectory(this.options.data);
     this.claim = await claimDirectory(this.options.data);
     try {
       await this.formatOnce();
@@ -142,10 +143,10 @@ export class LocalCluster {
   }
 }
 
-/** Throws WRONG_DATA when it cannot be made or written. */
-export function makeDataDirectory(data: string): void {
+/** Rejects with WRONG_DATA when it cannot be made or written. */
+export async function makeDataDirectory(data: string): Promise<void> {
   try {
-    mkdirSync(data, { recursive: true });
+    await makeDirectories(data);
     // A file made here tells more than the permission bits, which root overrides and a full disk does not show.
     writeFileSync(join(data, '.writable'), '');
   } catch (error) {

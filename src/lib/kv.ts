@@ -24,7 +24,10 @@ export interface Kv {
 }
 
 export interface KvStores {
-  /** Opens the store in a directory. `create` false: rejects with code ENOENT when there is none. A store in use elsewhere: code EBUSY. Damaged: code EIO. */
+  /**
+   * Opens the store in a directory. `create` false: rejects with code ENOENT when there is none. A store in use elsewhere: code EBUSY. Damaged: code EIO.
+   * One that cannot be made or written: the system's code, such as EROFS or EACCES.
+   */
   open(path: string, options: { create: boolean }): Promise<Kv>;
 }
 

@@ -3,6 +3,7 @@ import * as fs from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { Level } from 'level';
 import type { Kv, KvOp, KvRange, KvStores } from './kv.js';
+import { makeDirectories } from './make-directories.js';
 
 const MiB = 1024 * 1024;
 
@@ -120,10 +121,13 @@ export class LevelKvStores implements KvStores {
 
   async open(path: string, options: { create: boolean }): Promise<Kv> {
     if (options.create) {
-      await makeDurableDirectory(path);
+      await makeDurableDirectory(path).catch(error => {
+        throw named(`the store in ${path} cannot be made`, error);
+      });
     } else if (!(await hasStore(path))) {
       throw Object.assign(new Error(`there is no store in ${path}`), { code: 'ENOENT' });
     }
+    await checkWritable(path);
     const db: Database = new Level<Buffer, Buffer>(path, {
       keyEncoding: 'buffer',
       valueEncoding: 'buffer',
@@ -142,7 +146,7 @@ export class LevelKvStores implements KvStores {
 
 /** LevelDB syncs what it puts into its directory, but not the entry of the directory in its parent. */
 async function makeDurableDirectory(path: string): Promise<void> {
-  const firstMade = await fs.mkdir(path, { recursive: true });
+  const firstMade = await makeDirectories(path);
   if (firstMade === undefined) return;
   const top = dirname(resolve(firstMade));
   for (let made = resolve(path); made !== top; made = dirname(made)) {
@@ -153,6 +157,21 @@ async function makeDurableDirectory(path: string): Promise<void> {
       await parent.close();
     }
   }
+}
+
+/** LevelDB calls a directory that it cannot write to an IO error, like a damaged one. */
+async function checkWritable(path: string): Promise<void> {
+  try {
+    await fs.access(path, fs.constants.W_OK);
+  } catch (error) {
+    throw named(`the store in ${path} cannot be written`, error);
+  }
+}
+
+/** The same failure, by its code, with a word on what failed. */
+function named(what: string, error: unknown): Error {
+  const { code, message } = error as NodeJS.ErrnoException;
+  return Object.assign(new Error(`${what}: ${message}`, { cause: error }), { code });
 }
 
 async function hasStore(path: string): Promise<boolean> {

@@ -6,6 +6,7 @@ import { dirname } from 'node:path';
 import { assert } from './assert.js';
 import { readBootId } from './boot-id.js';
 import type { Disk, DiskFile, DiskSpace } from './disk.js';
+import { makeDirectories } from './make-directories.js';
 
 /** Buffers that one writev takes (IOV_MAX on Linux). */
 const BUFFERS_PER_WRITE_MAX = 1024;
@@ -84,7 +85,7 @@ export class NodeDisk implements Disk {
   }
 
   async makeDirectory(path: string): Promise<void> {
-    await fs.promises.mkdir(path, { recursive: true });
+    await makeDirectories(path);
   }
 
   async syncDirectory(path: string): Promise<void> {

@@ -79,7 +79,7 @@ export class Store implements Reader {
     try {
       return new Store(await stores.open(path, { create: options.create }), options);
     } catch (error) {
-      throw openError(path, error);
+      throw openError(path, error, options.create);
     }
   }
 
@@ -256,10 +256,10 @@ function opsOf(edits: Edits, batchRow: BatchRow | undefined): KvOp[] {
   return ops;
 }
 
-function openError(path: string, error: unknown): GfsError {
+function openError(path: string, error: unknown, create: boolean): GfsError {
   const code = (error as { code?: unknown }).code;
   const message = error instanceof Error ? error.message : String(error);
-  if (code === 'ENOENT') {
+  if (code === 'ENOENT' && !create) {
     return new GfsError('WRONG_DATA', `${path} holds no cluster; make one with: gfs-master format --data DIR`, {
       cause: error,
     });

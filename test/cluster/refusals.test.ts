@@ -7,10 +7,11 @@ import { encodeFrame, FRAME, type FrameType } from '../../src/protocol/frame.js'
 import { MESSAGES } from '../../src/protocol/messages.js';
 import { encodeBody } from '../../src/protocol/wire-values.js';
 import { Cluster, until } from './cluster.js';
-import { mountNamespaceProblem, testUnless } from './needs.js';
+import { mountNamespaceProblem, mountProblem, testUnless } from './needs.js';
 import { Daemon, folder, must, program, type ShellResult, shell } from './processes.js';
 
 const namespaceTest = testUnless(await mountNamespaceProblem());
+const mountTest = testUnless(await mountProblem());
 
 /** One line on standard error that matches, and this exit code. */
 function refused(t: ExecutionContext, result: ShellResult, code: number, message: RegExp): void {
@@ -59,6 +60,42 @@ test('a data directory that is a file is refused by name', async t => {
   t.is(fs.readFileSync(file, 'utf8'), 'not a directory');
 });
 
+mountTest('a data directory that cannot be written is refused by name, and not taken for a damaged one', async t => {
+  const cluster = await Cluster.start(t, { servers: 1, minReplicas: 1, replicas: 1 });
+  // Read-only for root as well, which permissions do not stop.
+  const place = path.join(cluster.folder, 'read-only');
+  fs.mkdirSync(place);
+  await must(t, `mount --bind ${cluster.folder} ${place} && mount -o remount,bind,ro ${place}`);
+  t.teardown(async () => void (await shell(`umount -l ${place}`)));
+  const mounted = folder(t);
+  await cluster.servers[0]!.daemon.stop();
+  await cluster.master.stop();
+  const serve = ['--master', cluster.masterAddress, '--listen', '127.0.0.1:0'];
+
+  for (const [name, args, data] of [
+    ['gfs-master', ['format'], `${place}/new`],
+    ['gfs-master', ['format'], '/proc/gfs'],
+    ['gfs-master', ['serve', '--listen', '127.0.0.1:0'], `${place}/master`],
+    ['gfs-chunkserver', ['serve', ...serve], `${place}/new`],
+    ['gfs-chunkserver', ['serve', ...serve], `${place}/c0`],
+    ['gfs-chunkserver', ['serve', ...serve], '/proc/gfs'],
+    ['gfs-mount', [mounted], `${place}/new`],
+    ['gfs-mount', ['-f', mounted], '/proc/gfs'],
+  ] as const) {
+    const result = await program(name, [...args, '--data', data], { timeoutMs: 20_000 });
+    refused(t, result, 1, new RegExp(`${data}.*(read-only|EROFS|ENOENT)`));
+    t.notRegex(result.stderr, /damaged|move it away|holds no cluster/);
+  }
+  const pidFile = `${place}/pid`;
+  refused(
+    t,
+    await program('gfs-mount', ['--data', `${mounted}/data`, '--pid-file', pidFile, mounted]),
+    2,
+    /--pid-file/,
+  );
+  t.deepEqual(fs.readdirSync(mounted), []);
+});
+
 test('a master never starts on an empty directory by surprise', async t => {
   const data = folder(t);
   refused(t, await program('gfs-master', ['serve', '--data', data, '--listen', '127.0.0.1:0']), 1, /gfs-master format/);
@@ -90,6 +127,13 @@ test.serial(
       1,
       /port|in use/i,
     );
+
+    const taken = ['--master', cluster.masterAddress, '--listen', cluster.servers[0]!.address];
+    const second = path.join(cluster.folder, 'second');
+    refused(t, await program('gfs-chunkserver', ['serve', '--data', second, ...taken]), 1, /:\d+: the port is in use/);
+    const { servers } = await cluster.json<{ servers: Array<{ address: string; state: string }> }>('report');
+    t.like(servers, [{ address: cluster.servers[0]!.address, state: 'up' }]);
+    t.is(servers.length, 1);
 
     const { daemon, ready } = await Daemon.start('gfs-master', ['serve', '--data', other, '--listen', '127.0.0.1:0']);
     t.teardown(() => daemon.stop('SIGKILL'));

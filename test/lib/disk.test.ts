@@ -83,6 +83,15 @@ for (const [name, on] of Object.entries(HARNESSES)) {
       t.is(await disk.sizeOf(`${root}/a/b/y`), 1);
     }));
 
+  test(`${name} disk: a directory is made with those above it, and again without complaint`, t =>
+    on(t, async ({ platform: { disk }, root }) => {
+      await disk.makeDirectory(`${root}/a/b/c`);
+      await disk.makeDirectory(`${root}/a/b/c`);
+      await disk.makeDirectory(`${root}/a/d`);
+
+      t.deepEqual(await disk.list(`${root}/a`), ['b', 'd']);
+    }));
+
   test(`${name} disk: a small file is replaced as a whole and leaves no other name behind`, t =>
     on(t, async ({ platform: { disk }, root }) => {
       await disk.writeSmall(`${root}/s`, Buffer.from('a long first content'));
