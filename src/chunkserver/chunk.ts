@@ -51,6 +51,8 @@ export class Chunk {
   brokenVersion = 0;
   /** The version in which an append did not fit; 0 none. */
   fullVersion = 0;
+  /** When this server answered the grant of its version: its lease cannot have begun earlier. 0 none. */
+  grantedMs = 0;
   /** The version whose lease this server gave back in peace; 0 none. */
   returnedVersion = 0;
   /** Deleted: only a name for those who still hold it. */

@@ -5,7 +5,7 @@ import type { Clock } from '../lib/clock.js';
 import type { Logger } from '../lib/logger.js';
 import { asGfsError, GfsError } from '../protocol/errors.js';
 import type { ChunkHandle } from '../protocol/ids.js';
-import { LIMITS } from '../protocol/limits.js';
+import { holderMs, LIMITS } from '../protocol/limits.js';
 import type { Kind, Reply, Request } from '../protocol/messages.js';
 import type { PeerPool } from '../rpc/types.js';
 import type { ChunkStore } from './chunk-store.js';
@@ -130,9 +130,11 @@ export class MasterLink {
   }
 
   private async register(): Promise<void> {
-    const { identity, store, settings, masterClock, tokens, leases, logger, heardStamp } = this.parts;
+    const { identity, store, settings, clock, masterClock, tokens, leases, logger, heardStamp } = this.parts;
     const { clusterId, server, epoch } = identity;
     const stamp = heardStamp.highest;
+    const space = await store.space();
+    const sentMs = clock.monotonicMs();
     const reply = await this.call(
       'register',
       {
@@ -140,13 +142,13 @@ export class MasterLink {
         clusterId,
         address: this.parts.address(),
         location: settings.location ?? '',
-        space: await store.space(),
+        space,
         ...(stamp ? { stamp } : {}),
       },
       REGISTER_TIMEOUT_MS,
     );
     await this.parts.join(reply.clusterId);
-    masterClock.heard(reply.masterNowMs);
+    masterClock.heard(reply.masterNowMs, sentMs);
     tokens.useKeys(reply.keys);
     leases.leaseMs = reply.leaseMs;
     this.chunkSizeBytes = reply.chunkSizeBytes;
@@ -199,13 +201,13 @@ export class MasterLink {
       for (const chunk of changed) store.noteChange(chunk);
       throw error;
     }
-    masterClock.heard(reply.masterNowMs);
+    masterClock.heard(reply.masterNowMs, sentMs);
     tokens.useKeys(reply.keys);
     if (!reply.registered) {
       this.isRegistered = false;
       throw new GfsError('SESSION_EXPIRED', 'the master does not know this server (any more)');
     }
-    for (const { handle, version } of reply.extended) leases.extend(handle, version, sentMs + leases.leaseMs);
+    for (const { handle, version } of reply.extended) leases.extend(handle, version, sentMs + holderMs(leases.leaseMs));
     await heardStamp.hear(reply.stamp);
     await store.dropTombstones(tokens.oldestKeyId, masterClock.nowMs());
   }

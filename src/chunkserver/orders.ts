@@ -4,6 +4,7 @@ import type { Logger } from '../lib/logger.js';
 import { Serial } from '../lib/serial.js';
 import { GfsError } from '../protocol/errors.js';
 import type { ChunkHandle } from '../protocol/ids.js';
+import { holderMs } from '../protocol/limits.js';
 import type { Reply } from '../protocol/messages.js';
 import type { ChainServer } from './chain.js';
 import type { Chunk } from './chunk.js';
@@ -35,6 +36,7 @@ export class Orders {
     if (!chunk.exists || chunk.state !== 'open' || chunk.version >= version) throw superseded(chunk);
     if (chunk.corrupt) throw new GfsError('CORRUPT', `chunk ${handle} is corrupt here`);
     chunk.version = version;
+    chunk.grantedMs = 0;
     leases.drop(handle);
     return this.serial.run(handle, async () => {
       await this.settle(chunk);
@@ -43,16 +45,18 @@ export class Orders {
       store.activate(chunk, { isNew: chunk.writtenBytes === 0 });
       await store.loadWriters(chunk);
       if (chunk.version !== version || chunk.state !== 'open') throw superseded(chunk);
+      chunk.grantedMs = this.parts.clock.monotonicMs();
       return { exists: true, lengthBytes: chunk.writtenBytes, suspect: chunk.suspect, epoch: me.epoch };
     });
   }
 
   adopt(handle: ChunkHandle, terms: { version: number; lengthBytes: number; leaseMs: number }): void {
-    const { store, leases, clock } = this.parts;
+    const { store, leases } = this.parts;
     const chunk = store.existing(handle);
     if (!chunk) throw new GfsError('NO_CHUNK', `there is no chunk ${handle} here`);
-    if (chunk.state !== 'open' || chunk.version !== terms.version) throw superseded(chunk);
-    const untilMs = clock.monotonicMs() + terms.leaseMs;
+    if (chunk.state !== 'open' || chunk.version !== terms.version || chunk.grantedMs === 0) throw superseded(chunk);
+    // The master counts from when it had the answers to the grant, which is later.
+    const untilMs = chunk.grantedMs + holderMs(terms.leaseMs);
     const lease = leases.find(handle, terms.version);
     if (lease) {
       leases.extend(handle, terms.version, untilMs);

@@ -76,7 +76,7 @@ export class Primary {
     const { me, store, leases, masterClock, clock, logger } = this.parts;
     if (token.version !== 1) throw new GfsError('FENCED', 'there is no such chunk here');
     if (this.parts.isStopping()) throw new GfsError('FENCED', 'this chunkserver is stopping');
-    const untilMs = masterClock.toMonotonicMs(token.leaseUntilMs);
+    const untilMs = masterClock.endsMs(token.leaseUntilMs);
     if (untilMs < clock.monotonicMs()) throw new GfsError('FENCED', 'the first lease of the chunk is over');
     const chunk = store.create(token.handle, me.epoch);
     chunk.version = 1;
@@ -180,7 +180,9 @@ export class Primary {
       );
       throw new GfsError('BROKEN', cause.message, { cause });
     }
-    if (chunk.version !== version || chunk.state !== 'open' || !leases.isCurrent(lease)) throw new GfsError('FENCED');
+    // It is on every replica, but whether it stands is for the master to say where this server's word has run out meanwhile.
+    if (chunk.version !== version || chunk.state !== 'open' || !leases.isCurrent(lease) || leases.isOver(lease))
+      throw new GfsError('FENCED');
     lease.committedBytes = Math.max(lease.committedBytes, append.offset + append.lengthBytes);
   }
 
@@ -188,13 +190,13 @@ export class Primary {
 
   /** How many bytes are committed; only the holder of the lease knows. */
   tailLength(sealed: Buffer): number {
-    const { tokens, chain, me, store, leases, masterClock } = this.parts;
+    const { tokens, chain, me, store, leases, masterClock, clock } = this.parts;
     const token = tokens.open(sealed, 'append', 'read');
     chain.checkPlace(token, 0, me);
     const chunk = store.get(token.handle);
     if (!chunk) {
       // Allocated, and nobody has appended yet.
-      if (token.version === 1 && token.leaseUntilMs > masterClock.nowMs()) return 0;
+      if (token.version === 1 && masterClock.endsMs(token.leaseUntilMs) > clock.monotonicMs()) return 0;
       throw new GfsError('FENCED', 'there is no such chunk here');
     }
     checkOpen(chunk, token);

@@ -142,6 +142,78 @@ test('a primary acknowledges nothing after its lease ran out by its own clock (ย
   t.is(await rig.refusal(() => rig.call(rig.hosts[0]!, 'tailLength', { token })), 'FENCED');
 });
 
+/** What a primary says in reply to appends, one after another, until `untilMs` of virtual time: when the last one was acknowledged. */
+async function lastAcknowledgedMs(rig: Rig, token: Buffer, from: number, untilMs: number): Promise<number> {
+  let lastMs = 0;
+  for (let sequence = from; rig.simulator.nowMs < untilMs; sequence++) {
+    try {
+      await rig.do(() => rig.append({ bytes: hello, sequence, token }));
+      lastMs = rig.simulator.nowMs;
+    } catch {
+      await rig.pass(5);
+    }
+  }
+  return lastMs;
+}
+
+test('a primary stops before the end of its first lease by the clock of the master, which may be 2 % fast where its own is 2 % slow', async t => {
+  const rig = await Rig.start(t, { leaseMs: 2_000 });
+  rig.hosts[0]!.node.clock.setRate(0.98);
+  rig.setMasterRate(1.02);
+  // What it knows of the master's time is old, and the answer that told it was slow.
+  await rig.pass(500);
+  const token = rig.token({ leaseMs: 2_000 });
+  const endMs = rig.simulator.nowMs + 2_000 / 1.02;
+  rig.network.cut('s1', 'master');
+
+  const lastMs = await lastAcknowledgedMs(rig, token, 1, endMs + 500);
+
+  t.true(lastMs < endMs, `${lastMs - endMs} ms after it`);
+  t.true(lastMs > endMs - 400, 'it does not stop long before');
+});
+
+test('a lease that came by grant counts from the answer to the grant, and one that is extended from the question', async t => {
+  const rig = await Rig.start(t, { leaseMs: 2_000 });
+  await rig.appendAll([hello]);
+  for (const host of rig.hosts) await rig.do(() => rig.order(host, 'grant', { version: 2 }));
+  rig.network.cut('s1', 'master');
+  const grantedMs = rig.simulator.nowMs;
+  await rig.pass(1_000);
+  await rig.do(() => rig.order(rig.hosts[0]!, 'adopt', { version: 2, lengthBytes: 6, leaseMs: 2_000 }));
+  const token = rig.token({ version: 2 });
+
+  const lastMs = await lastAcknowledgedMs(rig, token, 2, grantedMs + 3_500);
+
+  t.true(lastMs < grantedMs + 2_000 && lastMs > grantedMs + 1_500, `${lastMs - grantedMs} ms after the grant`);
+});
+
+test('adopt without a grant that this process answered is refused', async t => {
+  const rig = await Rig.start(t);
+  await rig.appendAll([hello]);
+  await rig.do(() => rig.order(rig.hosts[0]!, 'grant', { version: 2 }));
+  await rig.hosts[0]!.crash();
+
+  t.is(
+    await rig.refusal(() => rig.order(rig.hosts[0]!, 'adopt', { version: 2, lengthBytes: 6, leaseMs: 1_000 })),
+    'SUPERSEDED',
+  );
+});
+
+test('an append that was taken in time and is on every replica too late is not acknowledged', async t => {
+  const rig = await Rig.start(t, { leaseMs: 2_000, settings: { chainTimeout: 8_000 } });
+  const token = rig.token({ leaseMs: 2_000 });
+  rig.network.cut('s1', 'master');
+  // Often enough that the lease is not given back as idle.
+  for (let sequence = 1; sequence <= 3; sequence++) {
+    await rig.do(() => rig.append({ bytes: hello, sequence, token }));
+    await rig.pass(500);
+  }
+  rig.hosts[2]!.node.disk.setFaults({ slowFactor: 20_000 });
+
+  t.is(await rig.refusal(() => rig.append({ bytes: hello, sequence: 4, token })), 'FENCED');
+  t.is(rig.hosts[2]!.file()!.length, 24);
+});
+
 test('heartbeats extend a lease while appends arrive (ยง3.1)', async t => {
   const rig = await Rig.start(t, { leaseMs: 1_000 });
   const token = rig.token({ leaseMs: 1_000 });

@@ -152,6 +152,7 @@ export class Rig {
   private readonly registered = new Set<ServerId>();
   /** Whoever greets this has another cluster or secret than the servers. */
   private masterServer!: RpcServer<keyof typeof CHUNKSERVER_TO_MASTER>;
+  private readonly master: SimNode;
   private readonly masterPlatform: Platform;
   private readonly peers: RpcPeers;
 
@@ -161,7 +162,8 @@ export class Rig {
   ) {
     this.simulator = new Simulator({ seed: options.seed ?? 1 });
     this.network = new SimNetwork(this.simulator, { longChance: 0 });
-    this.masterPlatform = new SimNode(this.simulator, this.network, 'master').boot();
+    this.master = new SimNode(this.simulator, this.network, 'master');
+    this.masterPlatform = this.master.boot();
     const client = new SimNode(this.simulator, this.network, 'client').boot();
     this.peers = new RpcPeers(client, { role: 'client', clusterId: () => CLUSTER });
   }
@@ -211,6 +213,11 @@ export class Rig {
 
   get masterNowMs(): number {
     return this.masterPlatform.clock.wallMs();
+  }
+
+  /** The master's clock goes this fast from now on. */
+  setMasterRate(rate: number): void {
+    this.master.clock.setRate(rate);
   }
 
   token(

@@ -463,7 +463,7 @@ class Scenario {
     if (call.kind === 'heartbeat') {
       if (error) return;
       for (const { handle, version } of replyOf(answer.body, 'heartbeat').extended)
-        this.history.tell({ kind: 'leased', handle, version, untilMs: atMs + LEASE_MS, atMs });
+        this.history.tell({ kind: 'leased', handle, version, untilMs: this.byMaster(LEASE_MS), atMs });
       return;
     }
     if (call.kind === 'keepSession') return;
@@ -478,7 +478,7 @@ class Scenario {
       this.history.tell({ kind: 'sentCopy', process: `${call.to}#${incarnation}`, bytes, atMs });
     } else if (call.kind === 'adopt') {
       const { handle, version, leaseMs } = requestOf(call, 'adopt');
-      this.history.tell({ kind: 'leased', handle, version, untilMs: atMs + leaseMs, atMs });
+      this.history.tell({ kind: 'leased', handle, version, untilMs: this.byMaster(leaseMs), atMs });
     } else if (call.kind === 'appendTarget' || call.kind === 'createFile') {
       const { target } = answer.body as { target?: { handle: number; version: number; leaseMs: number } };
       if (target)
@@ -486,10 +486,15 @@ class Scenario {
           kind: 'leased',
           handle: target.handle,
           version: target.version,
-          untilMs: atMs + target.leaseMs,
+          untilMs: this.byMaster(target.leaseMs),
           atMs,
         });
     }
+  }
+
+  /** The virtual time at which so much has passed by the master's clock. */
+  private byMaster(durationMs: number): number {
+    return this.simulator.nowMs + durationMs / this.cluster.master.node.clock.rate;
   }
 
   /** A broken assertion, or a failure that nobody expected. */

@@ -1,17 +1,19 @@
-// Checks that a primary's word ends with its lease: what the master granted, and until when, against who acknowledges.
+// Checks that a primary's word ends with its lease: what the master granted, and until when by its own clock, against who acknowledges. Holders give a lease up
+// early by as much as clocks may differ, so nothing is allowed beyond it, but where a fault made a clock run more wrong than that.
 import type { Checker, HistoryEvent } from '../history.js';
 
-/** An append that was taken in time may be acknowledged this much later: the chain's timeouts, and what clocks may differ. */
-const SLACK_MS = 1_200;
+/** Within this after such a fault: it lasts up to 5 s, and leases from its time up to 2 s more. */
+const WRONG_CLOCKS_MS = 7_500;
+/** Two clocks that are wrong by 10 % each, over a lease of 2 s. */
+const WRONG_CLOCKS_SLACK_MS = 450;
 
-/** A server that stood still may tell late of what was taken in time: all replicas had it, so a seal meanwhile kept it. */
 export class LeasesEnd implements Checker {
-  readonly promise = 'No server acknowledges appends in a version whose lease ran out long ago.';
+  readonly promise = 'No server acknowledges appends in a version whose lease has ended by the clock of the master.';
   private readonly untilMs = new Map<string, number>();
-  private readonly stops: Array<{ node: string; fromMs: number; toMs: number }> = [];
+  private wrongUntilMs = 0;
 
   on(event: HistoryEvent): string | undefined {
-    if (event.kind === 'wentOn') this.stops.push({ node: event.node, fromMs: event.sinceMs, toMs: event.atMs });
+    if (event.kind === 'fault' && event.fault === 'clock drift') this.wrongUntilMs = event.atMs + WRONG_CLOCKS_MS;
     if (event.kind !== 'leased' && event.kind !== 'acknowledged') return undefined;
     const key = `${event.handle} ${event.version}`;
     const untilMs = this.untilMs.get(key) ?? 0;
@@ -19,10 +21,8 @@ export class LeasesEnd implements Checker {
       this.untilMs.set(key, Math.max(untilMs, event.untilMs));
       return undefined;
     }
-    let lastMs = untilMs + SLACK_MS;
-    for (const { node, fromMs, toMs } of this.stops)
-      if (node === event.server && fromMs <= lastMs) lastMs = Math.max(lastMs, toMs + SLACK_MS);
-    if (event.atMs <= lastMs) return undefined;
-    return `${event.server} did in chunk ${event.handle} version ${event.version}, ${Math.round(event.atMs - untilMs)} ms after it.`;
+    const slackMs = event.atMs < this.wrongUntilMs ? WRONG_CLOCKS_SLACK_MS : 0;
+    if (event.atMs <= untilMs + slackMs) return undefined;
+    return `${event.server} did in chunk ${event.handle} version ${event.version}, ${(event.atMs - untilMs).toFixed(1)} ms after it.`;
   }
 }
