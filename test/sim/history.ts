@@ -63,6 +63,8 @@ export type HistoryEvent =
   | { kind: 'leased'; handle: number; version: number; untilMs: number; atMs: number }
   /** A workload made a file and will use it in this way (see FileStyle). */
   | { kind: 'file'; file: number; style: FileStyle; atMs: number }
+  /** The file has this name; none: a change of its name is asked for, or (`mayGo`) that it loses its last one. */
+  | { kind: 'named'; file: number; path?: string; mayGo?: boolean; atMs: number }
   /** A server was disturbed, or the network was; until `healed`, anything may fail. */
   | { kind: 'fault'; fault: string; node: string; atMs: number }
   /** A process that stood still since then goes on now. */
@@ -199,6 +201,8 @@ export function showEvent(event: HistoryEvent): string {
       return `${event.bytes} bytes were copied since ${event.beganMs.toFixed(0)}`;
     case 'sentCopy':
       return `${event.process} sent ${event.bytes} bytes to a copy`;
+    case 'named':
+      return `inode ${event.file} is named ${event.path ?? '?'}`;
     case 'unlinked':
       return `inode ${event.file} has no name any more`;
     case 'healed':

@@ -92,6 +92,10 @@ class Scenario {
   /** Files that were deleted, and of those the names they got out of the trash. */
   private readonly unlinked = new Set<number>();
   private readonly purged = new Set<number>();
+  /** The names that were acknowledged last. */
+  private readonly names = new Map<number, string>();
+  /** Files whose deletion was asked for. */
+  private readonly mayBeGone = new Set<number>();
   private readonly restored = new Map<number, string>();
   private readonly workloads: ReturnType<typeof chooseWorkloads>;
   /** Runs of workloads on processes that live. */
@@ -377,13 +381,13 @@ class Scenario {
           const { sizeBytes } = await actor.size(file);
           await actor.read(file, 0, sizeBytes + 1, { final: true, watchCuts: style.kind === 'cut' });
           await file.close();
-          const path = this.restored.get(inode);
+          const path = this.restored.get(inode) ?? this.names.get(inode);
           if (path !== undefined && (await actor.client.lookup(at(path))).inode !== inode)
-            actor.history.violate('A file that is restored has its name again.', `${path} is not inode ${inode}.`);
+            actor.history.violate('A name that was acknowledged stays.', `${path} is not inode ${inode}.`);
         });
         // Deleted for good, as its workload wanted.
         const isGone = error?.code === 'STALE' || error?.code === 'NOT_FOUND';
-        if (!error || (isGone && !this.restored.has(inode))) break;
+        if (!error || (isGone && this.mayBeGone.has(inode) && !this.restored.has(inode))) break;
         if (this.history.violations.length > 0) return;
         if (attempt === 5)
           return this.fail(
@@ -440,6 +444,11 @@ class Scenario {
       on: event => {
         if (event.kind === 'file') this.files.set(event.file, event);
         if (event.kind === 'unlinked') this.unlinked.add(event.file);
+        if (event.kind === 'named') {
+          if (event.path === undefined) this.names.delete(event.file);
+          else this.names.set(event.file, event.path);
+          if (event.mayGo) this.mayBeGone.add(event.file);
+        }
         return undefined;
       },
     };

@@ -11,11 +11,13 @@ export class Cutters implements Workload {
   async run(actor: Actor): Promise<void> {
     while (!actor.isOver()) {
       const writer = actor.nextWriter();
+      const path = `cut-${actor.who}-${writer}`;
       const opened = await actor.persist(() =>
-        actor.name('create a file to cut', () => actor.client.createFile(at(`cut-${actor.who}-${writer}`), NEW_FILE)),
+        actor.name('create a file to cut', () => actor.client.createFile(at(path), NEW_FILE)),
       );
       if (!opened) return;
       actor.history.tell({ kind: 'file', file: opened.file.inode, style: { kind: 'cut' }, atMs: 0 });
+      actor.history.tell({ kind: 'named', file: opened.file.inode, path, atMs: 0 });
       await this.use(actor, opened.file, writer);
       await actor.attempt(() => actor.name('close a cut file', () => opened.file.close()));
     }

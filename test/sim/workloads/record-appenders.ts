@@ -78,5 +78,6 @@ export class RecordAppenders implements Workload {
 export async function openRecords(actor: Actor, path: string): Promise<OpenFile> {
   const { file } = await actor.name(`open ${path}`, () => actor.client.createFile(at(path), NEW_FILE));
   actor.history.tell({ kind: 'file', file: file.inode, style: { kind: 'records' }, atMs: 0 });
+  actor.history.tell({ kind: 'named', file: file.inode, path, atMs: 0 });
   return file;
 }

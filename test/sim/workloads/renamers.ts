@@ -17,6 +17,7 @@ export class Renamers implements Workload {
       );
       if (!opened) return;
       actor.history.tell({ kind: 'file', file: opened.file.inode, style: { kind: 'records' }, atMs: 0 });
+      actor.history.tell({ kind: 'named', file: opened.file.inode, path: `${path}-0`, atMs: 0 });
       await this.move(actor, opened.file, path);
       await this.race(actor);
       await actor.attempt(() => actor.name('close', () => opened.file.close()));
@@ -37,13 +38,16 @@ export class Renamers implements Workload {
       await append();
       const next = `${path}-${step}`;
       const from = name;
+      actor.history.tell({ kind: 'named', file: file.inode, atMs: 0 });
       const error = await actor.attempt(() => this.rename(actor, from, next));
       // Only the file system knows which of the two it is; this workload starts over with another file.
       if (error) return;
       name = next;
+      actor.history.tell({ kind: 'named', file: file.inode, path: name, atMs: 0 });
       await actor.attempt(() => this.check(actor, file.inode, name, from));
       await actor.sleep(actor.random.between(10, 300));
     }
+    actor.history.tell({ kind: 'named', file: file.inode, mayGo: true, atMs: 0 });
     if (await actor.attempt(() => actor.name(`unlink ${name}`, () => actor.client.unlink(at(name))))) return;
     // An empty file is not kept.
     if (!isEmpty) actor.history.tell({ kind: 'unlinked', file: file.inode, atMs: 0 });

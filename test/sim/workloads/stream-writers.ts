@@ -10,12 +10,14 @@ export class StreamWriters implements Workload {
 
   async run(actor: Actor): Promise<void> {
     const stream = actor.nextWriter();
+    const path = `stream-${actor.who}-${stream}`;
     const opened = await actor.persist(() =>
-      actor.name('create a stream', () => actor.client.createFile(at(`stream-${actor.who}-${stream}`), NEW_FILE)),
+      actor.name('create a stream', () => actor.client.createFile(at(path), NEW_FILE)),
     );
     if (!opened) return;
     const { file } = opened;
     actor.history.tell({ kind: 'file', file: file.inode, style: { kind: 'stream', stream }, atMs: 0 });
+    actor.history.tell({ kind: 'named', file: file.inode, path, atMs: 0 });
     let end: number | undefined = 0;
     while (!actor.isOver() && (end ?? 0) < 200_000) {
       end = end === undefined ? await this.findEnd(actor, file) : await this.writeOne(actor, file, stream, end);
