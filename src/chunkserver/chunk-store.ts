@@ -40,7 +40,7 @@ export class ChunkStore {
     private readonly settings: ChunkserverSettings,
     readonly disks: readonly DataDirectory[],
   ) {
-    this.fileSync = new FileSync(platform, chunk => this.noteChange(chunk));
+    this.fileSync = new FileSync(platform, settings.carried, chunk => this.noteChange(chunk));
     this.writeBack = new WriteBack(this.fileSync, platform.logger);
     for (const disk of disks) {
       disk.onFailure = () => this.onDiskFailure(disk);
@@ -80,14 +80,17 @@ export class ChunkStore {
     chunk.disk.usedBytes += chunk.writtenBytes;
   }
 
-  /** A record for a chunk that has none here, on the disk with the most room. Nothing is written yet. Throws DISK_FAILED when no disk works. */
+  /** A record for a chunk that has none here, on the disk with the most room. Nothing is written yet. Throws NO_SPACE or DISK_FAILED when no disk takes it. */
   create(handle: ChunkHandle, epoch: number): Chunk {
     assert(!this.chunks.has(handle), 'a chunk comes into being once');
     let best: DataDirectory | undefined;
     for (const disk of this.disks) {
       if (!disk.failure && (!best || disk.space.freeBytes > best.space.freeBytes)) best = disk;
     }
-    if (!best) throw new GfsError('DISK_FAILED', 'no data directory of this server works');
+    if (!best) {
+      if (this.disks.some(disk => disk.isFull)) throw new GfsError('NO_SPACE', 'the disks of this server are full');
+      throw new GfsError('DISK_FAILED', 'no data directory of this server works');
+    }
     const chunk = new Chunk(handle, best);
     chunk.createdEpoch = epoch;
     this.chunks.set(handle, chunk);
@@ -134,9 +137,18 @@ export class ChunkStore {
     }
   }
 
+  /** Doubts again what an earlier server of this process could not write down. */
+  async distrustAgain(): Promise<void> {
+    const { carried } = this.settings;
+    for (const handle of carried?.distrusted ?? []) {
+      const chunk = this.chunks.get(handle);
+      if (chunk?.exists) await this.fileSync.distrust(chunk);
+    }
+  }
+
   // ---- the disk
 
-  /** Records the chunk as it is, on the disk when `sync`. Throws STORE_FAILED or DISK_FAILED when its disk or a sync of it has failed. */
+  /** Records the chunk as it is, on the disk when `sync`. Throws STORE_FAILED, DISK_FAILED or NO_SPACE when its disk takes nothing any more or a sync of it has failed. */
   async commit(chunk: Chunk, options: { sync: boolean; ops?: readonly KvOp[] }): Promise<void> {
     if (chunk.failure) throw chunk.failure;
     await chunk.disk.commits.commit(chunk, options);
@@ -312,9 +324,9 @@ export class ChunkStore {
     const space = { capacityBytes: 0, usedBytes: 0, freeBytes: 0, chunks: this.count };
     const disks: NonNullable<WireSpace['disks']> = [];
     for (const disk of this.disks) {
-      if (disk.failure) continue;
+      if (disk.failure && !disk.isFull) continue;
       const { capacityBytes, fileSystem } = disk.space;
-      const freeBytes = Math.max(0, disk.space.freeBytes - this.settings.reserve);
+      const freeBytes = disk.isFull ? 0 : Math.max(0, disk.space.freeBytes - this.settings.reserve);
       space.usedBytes += disk.usedBytes;
       // Directories on one file system share its room.
       if (disks.some(other => other.fileSystem === fileSystem)) continue;
@@ -329,7 +341,8 @@ export class ChunkStore {
   async syncAll(deadlineMs: number): Promise<boolean> {
     const { clock } = this.platform;
     let complete = true;
-    const work = [...this.chunks.values()].filter(chunk => chunk.exists && chunk.syncedBytes < chunk.endBytes);
+    const isDue = (chunk: Chunk): boolean => chunk.exists && !chunk.failure && chunk.syncedBytes < chunk.endBytes;
+    const work = [...this.chunks.values()].filter(isDue);
     const worker = async (): Promise<void> => {
       for (let chunk = work.pop(); chunk; chunk = work.pop()) {
         if (clock.monotonicMs() > deadlineMs) {

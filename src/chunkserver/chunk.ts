@@ -142,7 +142,7 @@ export class Chunk {
       lengthBytes: this.recordedBytes,
       state: this.state,
       suspect: this.suspect,
-      corrupt: this.corrupt || this.disk.failure !== undefined,
+      corrupt: this.corrupt || (this.disk.failure !== undefined && !this.disk.isFull),
       ...(this.exists ? {} : { gone: true }),
     };
   }

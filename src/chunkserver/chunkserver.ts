@@ -6,7 +6,7 @@ import { deferred } from '../lib/deferred.js';
 import type { Logger } from '../lib/logger.js';
 import type { Platform } from '../lib/platform.js';
 import type { Address } from '../lib/transport.js';
-import { asGfsError, hasCode } from '../protocol/errors.js';
+import { asGfsError } from '../protocol/errors.js';
 import type { ServerId } from '../protocol/ids.js';
 import type { ChunkserverKind } from '../protocol/messages.js';
 import { RpcPeers } from '../rpc/peer.js';
@@ -15,7 +15,7 @@ import { chunkserverHandlers } from './api.js';
 import { Chain } from './chain.js';
 import { ChunkStore } from './chunk-store.js';
 import { Copying } from './copying.js';
-import { DataDirectory } from './data-directory.js';
+import { Disks } from './disks.js';
 import { HeardStamp } from './heard-stamp.js';
 import { LeaseHolder } from './lease-holder.js';
 import { LeaseReturn } from './lease-return.js';
@@ -31,7 +31,6 @@ import { Scrubber } from './scrubber.js';
 import { Secondary } from './secondary.js';
 import { ServerIdentity } from './server-identity.js';
 import { BOUNDS, type ChunkserverSettings } from './settings.js';
-import { StartCheck } from './start-check.js';
 import { TokenGate } from './token-gate.js';
 
 interface Running {
@@ -53,9 +52,7 @@ interface Running {
 
 export class Chunkserver {
   private readonly logger: Logger;
-  private readonly disks: DataDirectory[] = [];
-  /** Directories that could not be opened at the start. */
-  private readonly absentDisks: Array<{ path: string; error: string }> = [];
+  private readonly disks: Disks;
   private running: Running | undefined;
   private address: Address = '';
   private stopping: Promise<void> | undefined;
@@ -65,11 +62,12 @@ export class Chunkserver {
     private readonly settings: ChunkserverSettings,
   ) {
     this.logger = platform.logger;
+    this.disks = new Disks(platform, settings);
   }
 
   /**
    * Opens the data, checks what it finds, listens, and tries once to register; settles with the address listened on. When the master does not
-   * answer it goes on trying. Rejects with WRONG_DATA, IN_USE, DISK_FAILED, WRONG_CLUSTER, UNAUTHENTICATED; then nothing is left running.
+   * answer it goes on trying. Rejects with WRONG_DATA, IN_USE, DISK_FAILED, NO_SPACE, WRONG_CLUSTER, UNAUTHENTICATED; then nothing is left running.
    */
   async start(): Promise<Address> {
     assert(!this.running && !this.stopping, 'a chunkserver starts once');
@@ -120,18 +118,12 @@ export class Chunkserver {
   private async open(): Promise<Running> {
     const { platform, settings, logger } = this;
     const { clock } = platform;
-    await this.openDisks();
-    // Asked before anything is written to the directories.
-    const lossy = new Map(this.disks.map(disk => [disk, StartCheck.wasLossy(disk, platform)]));
-    const identity = await ServerIdentity.begin(this.disks, platform);
+    const { disks } = this;
+    await disks.open();
+    const identity = await ServerIdentity.begin(disks.opened, platform, { isPartial: disks.isPartial });
     const me = { server: identity.server, epoch: identity.epoch };
-    const store = new ChunkStore(platform, settings, this.disks);
-    for (const disk of this.disks) {
-      disk.beginCommits();
-      if (lossy.get(disk)) logger.warn({ disk: disk.path }, 'unsynced writes may be lost: open chunks are verified');
-      await new StartCheck(platform, store, disk).run({ lossy: lossy.get(disk) === true });
-      disk.beginWitness();
-    }
+    const store = new ChunkStore(platform, settings, disks.opened);
+    await disks.takeIn(store);
     const pause = new Pause(clock);
     const masterClock = new MasterClock(clock);
     const tokens = new TokenGate(masterClock, identity.server);
@@ -146,12 +138,12 @@ export class Chunkserver {
     const mending = new Mending({ clock, logger, rate, store, peers, orders });
     const copiesOut = new RateLimit(clock, settings.copyRate);
     const scrubber = new Scrubber(store, clock, logger, pause, settings.scrubPeriod);
-    const heardStamp = new HeardStamp(this.disks, clock);
+    const heardStamp = new HeardStamp(disks.opened, clock);
     const link: MasterLink = new MasterLink({
       ...{ settings, clock, logger, peers, pause, identity, tokens, masterClock, store, leases, heardStamp },
       join: clusterId => identity.join(clusterId, platform),
       address: () => settings.advertise ?? this.address,
-      failedDisks: () => this.failedDisks(),
+      failedDisks: () => disks.failed(),
       work: () => ({ copiedBytes: copying.copiedBytes, scrub: scrubber.progress() }),
     });
     const leaseReturn = new LeaseReturn({ store, leases, chain, logger, tell: lease => link.returnLease(lease) });
@@ -194,28 +186,6 @@ export class Chunkserver {
     };
   }
 
-  /** The first directory must work; others that fail take only their chunks away. */
-  private async openDisks(): Promise<void> {
-    const { data, openFiles } = this.settings;
-    assert(data.length > 0, 'a chunkserver has a data directory');
-    for (const path of data) {
-      try {
-        this.disks.push(await DataDirectory.open(path, this.platform, openFiles));
-      } catch (error) {
-        if (this.disks.length === 0 || !hasCode(error, 'DISK_FAILED')) throw error;
-        this.logger.error({ disk: path, reason: error.message }, 'a disk cannot be opened: going on without it');
-        this.absentDisks.push({ path, error: error.message.slice(0, 500) });
-      }
-    }
-  }
-
-  private failedDisks(): Array<{ path: string; error: string }> {
-    const failed = [...this.absentDisks];
-    for (const disk of this.disks)
-      if (disk.failure) failed.push({ path: disk.path, error: disk.failure.message.slice(0, 500) });
-    return failed;
-  }
-
   private runLoops(running: Running): void {
     const { link, scrubber, leases, leaseReturn, store, pushes } = running;
     running.loops.push(
@@ -230,7 +200,14 @@ export class Chunkserver {
     });
     const idleCheckMs = Math.max(5, Math.min(leases.idleMs, this.settings.leaseIdle) / 4);
     const returning = every(clock, idleCheckMs, () => leaseReturn.returnIdle());
-    running.timers.push(housekeeping, returning);
+    let isTold = false;
+    const lookingForRoom = every(clock, BOUNDS.roomCheckMs, async () => {
+      if (isTold || !(await this.disks.haveRoomAgain()) || this.stopping) return;
+      isTold = true;
+      this.logger.info({}, 'a disk that was full has room again: it is opened anew');
+      this.settings.onRoom?.();
+    });
+    running.timers.push(housekeeping, returning, lookingForRoom);
   }
 
   private giveUp(error: unknown): void {
@@ -242,13 +219,7 @@ export class Chunkserver {
   private async shutDown(): Promise<void> {
     const { running } = this;
     if (running) await this.stopParts(running);
-    for (const disk of this.disks) {
-      try {
-        await disk.close();
-      } catch (error) {
-        this.logger.warn({ disk: disk.path, reason: (error as Error).message }, 'a data directory was not closed well');
-      }
-    }
+    await this.disks.close();
   }
 
   private async stopParts(running: Running): Promise<void> {

@@ -1,5 +1,5 @@
-// One data directory, which stands for one disk: its index, its chunk files, its space and whether it has failed. It takes only its own
-// chunks down with it. Whose chunk is where is known by chunk-store; what a start finds is judged by start-check.
+// One data directory, which stands for one disk: its index, its chunk files, its space and whether it has failed or is full. It takes only its
+// own chunks down with it. Whose chunk is where is known by chunk-store; what a start finds is judged by start-check.
 import { dirname } from 'node:path';
 import type { DiskSpace } from '../lib/disk.js';
 import type { Kv } from '../lib/kv.js';
@@ -9,6 +9,7 @@ import { type ChunkHandle, handleName } from '../protocol/ids.js';
 import { ChunkIndex, type Identity } from './chunk-index.js';
 import { GroupCommit } from './group-commit.js';
 import { OpenFiles } from './open-files.js';
+import { BOUNDS } from './settings.js';
 
 const FOLDERS = 256;
 
@@ -16,9 +17,9 @@ export class DataDirectory {
   readonly files: OpenFiles;
   commits!: GroupCommit;
   identity: Identity | undefined;
-  /** Set once and for the rest of the process: nothing is written here any more. */
+  /** Nothing is written here any more until a start opens the directory anew. NO_SPACE: it lacked room; what is recorded is served all the same. */
   failure: GfsError | undefined;
-  /** Called once, when the disk fails. */
+  /** Called when the disk fails or is full; once more when a full one fails. */
   onFailure: (disk: DataDirectory) => void = () => undefined;
   /** A file was closed to make room for others, and with it bytes were lost. */
   onSyncLost: (handle: ChunkHandle, error: unknown) => void = () => undefined;
@@ -40,7 +41,7 @@ export class DataDirectory {
 
   /**
    * Opens the directory, or makes it. Chunk files without an index are set aside under another name: nobody knows any more which of their
-   * bytes count. Rejects with IN_USE, WRONG_DATA or DISK_FAILED, naming the directory.
+   * bytes count. Rejects with IN_USE, WRONG_DATA, NO_SPACE or DISK_FAILED, naming the directory.
    */
   static async open(path: string, platform: Platform, openFilesMax: number): Promise<DataDirectory> {
     try {
@@ -76,8 +77,7 @@ export class DataDirectory {
       witness: (counter: number) => {
         if (this.isWitnessed) platform.witness.raise(this.name, counter);
       },
-      onFailure: (error: unknown) =>
-        this.fail(new GfsError('STORE_FAILED', `the index in ${this.path} failed: ${(error as Error).message}`)),
+      onFailure: (cause: unknown) => this.failIndex(cause),
     };
     this.commits = new GroupCommit(options, index.counter());
   }
@@ -88,25 +88,44 @@ export class DataDirectory {
     this.platform.witness.raise(this.name, this.index.counter());
   }
 
+  /** A disk that does not take it has failed. */
   async saveIdentity(identity: Identity): Promise<void> {
-    await this.index.saveIdentity(identity);
-    this.identity = identity;
+    try {
+      await this.index.saveIdentity(identity);
+      this.identity = identity;
+    } catch (error) {
+      this.failIndex(error);
+    }
   }
 
-  /** Gives the disk up. Returns the failure that counts, which is the first one. */
+  /** A batch of the index was refused. */
+  failIndex(cause: unknown): GfsError {
+    const code = isErrno(cause, 'ENOSPC', 'EDQUOT') ? 'NO_SPACE' : 'STORE_FAILED';
+    const reason = `the index in ${this.path} cannot be written: ${(cause as Error).message}`;
+    return this.fail(new GfsError(code, reason, { cause }));
+  }
+
+  /** It lacked room for something that had to be recorded: memory may be ahead of the index. */
+  get isFull(): boolean {
+    return this.failure?.code === 'NO_SPACE';
+  }
+
+  /** Gives the disk up. Returns the failure that counts, which is the first one, but for a failure of a full disk. */
   fail(error: GfsError): GfsError {
-    if (this.failure) return this.failure;
+    if (this.failure && (!this.isFull || error.code === 'NO_SPACE')) return this.failure;
     this.failure = error;
     this.platform.logger.error(
       { disk: this.path, code: error.code, reason: error.message },
-      'a disk failed: its chunks are given up until this server is started again',
+      this.isFull
+        ? 'a disk is full: free some space on it; until then its chunks are read and not written'
+        : 'a disk failed: its chunks are given up until this server is started again',
     );
     this.onFailure(this);
     return error;
   }
 
   async refreshSpace(): Promise<void> {
-    if (this.failure) return;
+    if (this.failure && !this.isFull) return;
     try {
       this.space = await this.platform.disk.space(this.path);
     } catch (error) {
@@ -146,6 +165,11 @@ export class DataDirectory {
     await disk.syncDirectory(`${this.path}/chunks`);
     await disk.syncDirectory(this.path);
   }
+}
+
+/** Free bytes without which a full directory is not opened anew: LevelDB writes its log into a table then. */
+export function roomToOpen(space: DiskSpace, reserveBytes: number): number {
+  return Math.max(reserveBytes, Math.min(BOUNDS.openRoomBytes, space.capacityBytes / 8));
 }
 
 /** The folder of a chunk is named by the last two digits of its handle, which spread evenly. */
@@ -235,5 +259,9 @@ function nameDirectory(path: string, error: unknown): GfsError {
     return new GfsError('WRONG_DATA', `the data directory ${path} is not accessible: ${message}`, { cause: error });
   if (code === 'EROFS')
     return new GfsError('DISK_FAILED', `the data directory ${path} cannot be written: ${message}`, { cause: error });
+  if (isErrno(error, 'ENOSPC', 'EDQUOT'))
+    return new GfsError('NO_SPACE', `the disk of the data directory ${path} is full, free some space: ${message}`, {
+      cause: error,
+    });
   return new GfsError('DISK_FAILED', `the data directory ${path} cannot be used: ${message}`, { cause: error });
 }

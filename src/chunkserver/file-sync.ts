@@ -2,6 +2,7 @@
 // the same time one would hear of success. After a failed one no sync of that chunk is believed any more; what a sync proves about a chunk is chunk-store's to say.
 import type { Platform } from '../lib/platform.js';
 import { asGfsError, GfsError } from '../protocol/errors.js';
+import type { Carried } from './carried.js';
 import type { Chunk } from './chunk.js';
 
 export class FileSync {
@@ -10,6 +11,7 @@ export class FileSync {
 
   constructor(
     private readonly platform: Platform,
+    private readonly carried: Carried | undefined,
     private readonly noteChange: (chunk: Chunk) => void,
   ) {}
 
@@ -17,7 +19,7 @@ export class FileSync {
     return this.running.has(chunk);
   }
 
-  /** What was written when this settles' sync began is on the disk, and known to be. Rejects with DISK_FAILED; unless only its file could not be opened, the disk is given up. */
+  /** What was written when this settles' sync began is on the disk, and known to be. Rejects with DISK_FAILED; unless only its file could not be opened, the disk is given up, or full. */
   run(chunk: Chunk): Promise<void> {
     const work = (): Promise<void> => this.syncNow(chunk);
     const sync = (this.running.get(chunk) ?? Promise.resolve()).then(work, work);
@@ -33,7 +35,8 @@ export class FileSync {
   async fail(chunk: Chunk, cause: unknown): Promise<GfsError> {
     const reason = `sync of chunk ${chunk.handle} in ${chunk.disk.path} failed: ${(cause as Error).message}`;
     // In this turn, before anything is waited for: a later sync would claim success.
-    chunk.syncFailure ??= new GfsError('DISK_FAILED', reason, { cause });
+    const code = asGfsError(cause).code === 'NO_SPACE' ? 'NO_SPACE' : 'DISK_FAILED';
+    chunk.syncFailure ??= new GfsError(code, reason, { cause });
     await this.distrust(chunk);
     return chunk.disk.fail(chunk.syncFailure);
   }
@@ -66,13 +69,16 @@ export class FileSync {
   }
 
   /** Reads show bytes that the disk may never get, also to later processes: the replica is to be copied as a whole. */
-  private async distrust(chunk: Chunk): Promise<void> {
+  async distrust(chunk: Chunk): Promise<void> {
+    this.carried?.distrusted.add(chunk.handle);
     chunk.brokenVersion = chunk.version;
     chunk.corrupt = true;
     this.noteChange(chunk);
     try {
       // Past ChunkStore.commit, which refuses what has failed.
-      if (!chunk.disk.failure) await chunk.disk.commits.commit(chunk, { sync: true });
+      if (chunk.disk.failure) return;
+      await chunk.disk.commits.commit(chunk, { sync: true });
+      this.carried?.distrusted.delete(chunk.handle);
     } catch (error) {
       const { code, message } = asGfsError(error);
       this.platform.logger.warn({ handle: chunk.handle, code, reason: message }, 'a failed sync could not be recorded');

@@ -1,7 +1,6 @@
 // The highest stamp of the metadata that a master of this cluster told: kept beside the index of every disk and named at the next registration, so that a
 // master on an old copy finds out. It is never lowered, and this server draws no conclusion from it.
 import type { Clock } from '../lib/clock.js';
-import { GfsError } from '../protocol/errors.js';
 import type { WireStamp } from '../protocol/messages.js';
 import type { DataDirectory } from './data-directory.js';
 import { BOUNDS } from './settings.js';
@@ -41,7 +40,7 @@ export class HeardStamp {
       try {
         await disk.index.saveStamp(stamp, options);
       } catch (error) {
-        disk.fail(new GfsError('STORE_FAILED', `the index in ${disk.path} failed: ${(error as Error).message}`));
+        disk.failIndex(error);
       }
     }
   }

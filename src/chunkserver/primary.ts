@@ -52,7 +52,7 @@ export class Primary {
     }
   }
 
-  /** The lease under which this append may be taken. Throws FENCED, BROKEN, BAD_TOKEN or TOO_LARGE. */
+  /** The lease under which this append may be taken. Throws FENCED, BROKEN, NO_SPACE, BAD_TOKEN or TOO_LARGE. */
   private admit(request: AppendRequest): Lease {
     const { tokens, chain, me, store, leases } = this.parts;
     const token = tokens.open(request.token, 'append');
@@ -62,6 +62,7 @@ export class Primary {
       throw new GfsError('TOO_LARGE', `an append of ${request.lengthBytes} bytes fits in no chunk`);
     const chunk = store.get(token.handle) ?? this.begin(token);
     checkOpen(chunk, token);
+    if (chunk.disk.isFull) throw new GfsError('NO_SPACE', 'the disk of the chunk is full');
     checkSound(chunk);
     const lease = leases.find(chunk.handle, chunk.version);
     if (!lease && chunk.returnedVersion === chunk.version)

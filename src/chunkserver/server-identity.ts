@@ -1,8 +1,8 @@
-// Who this server is: an id made with the index of the first data directory and lost with it (DESIGN 4, rule 2), an epoch raised durably at
-// every start, and the cluster it belongs to. It refuses directories of another server or cluster and never adopts one.
+// Who this server is: an id made with its first index and lost with its last one (DESIGN 4, rule 2), an epoch raised durably at every start, and
+// the cluster it belongs to, each in every data directory. It refuses directories of another server or cluster and never adopts one.
 import { assert } from '../lib/assert.js';
 import type { Platform } from '../lib/platform.js';
-import { randomId } from '../lib/random.js';
+import { randomId, randomInt } from '../lib/random.js';
 import { GfsError } from '../protocol/errors.js';
 import type { ServerId } from '../protocol/ids.js';
 import type { Identity } from './chunk-index.js';
@@ -16,15 +16,24 @@ export class ServerIdentity {
     private cluster: string,
   ) {}
 
-  /** Checks the directories against each other, raises the epoch durably. Throws WRONG_DATA naming the directory that does not belong. */
-  static async begin(disks: readonly DataDirectory[], platform: Platform): Promise<ServerIdentity> {
+  /**
+   * Checks the directories that work against each other, raises the epoch durably; `isPartial`: others do not work. Throws WRONG_DATA naming the directory
+   * that does not belong, and what a disk says when none takes the epoch.
+   */
+  static async begin(
+    disks: readonly DataDirectory[],
+    platform: Platform,
+    options: { isPartial: boolean },
+  ): Promise<ServerIdentity> {
     const first = disks[0];
     assert(first, 'a chunkserver has a data directory');
     const server = first.identity?.server ?? (randomId(platform.random) as ServerId);
     for (const disk of disks) checkOwner(disk, { server, first, isNew: !first.identity });
     const clusterId = disks.map(disk => disk.identity?.clusterId ?? '').find(id => id !== '') ?? '';
     for (const disk of disks) checkCluster(disk, clusterId);
-    const epoch = Math.max(...disks.map(disk => disk.identity?.epoch ?? 0)) + 1;
+    const known = Math.max(...disks.map(disk => disk.identity?.epoch ?? 0));
+    // A start without these disks may have taken the next ones, and no two lives may have the same.
+    const epoch = known + 1 + (options.isPartial ? randomInt(platform.random, EPOCHS_LEFT_OUT_MAX) : 0);
     const identity = new ServerIdentity(disks, server, epoch, clusterId);
     await identity.save({ clean: false }, platform);
     return identity;
@@ -51,6 +60,7 @@ export class ServerIdentity {
     await this.save({ clean: true }, platform);
   }
 
+  /** On every disk that works; one that does not take it has failed. Throws when none does. */
   private async save(state: { clean: boolean }, platform: Platform): Promise<void> {
     for (const disk of this.disks) {
       if (disk.failure) continue;
@@ -63,8 +73,13 @@ export class ServerIdentity {
       };
       await disk.saveIdentity(identity);
     }
+    const working = this.disks.find(({ failure }) => !failure);
+    if (!working) throw this.disks[0]!.failure!;
   }
 }
+
+/** Where a disk that may know later epochs is away, one of so many is drawn. */
+const EPOCHS_LEFT_OUT_MAX = 1_000_000;
 
 function checkOwner(disk: DataDirectory, owner: { server: ServerId; first: DataDirectory; isNew: boolean }): void {
   const found = disk.identity?.server;

@@ -2,6 +2,7 @@
 // queues. What belongs to the whole cluster (chunk size, lease time) comes from the master when it registers.
 import { countSetting, duration, type SettingValues, sizeSetting, textSetting } from '../lib/settings.js';
 import type { GfsError } from '../protocol/errors.js';
+import type { Carried } from './carried.js';
 
 const KiB = 1024;
 const MiB = 1024 * KiB;
@@ -40,12 +41,19 @@ export const CHUNKSERVER_SETTINGS = {
 };
 
 export type ChunkserverSettings = SettingValues<typeof CHUNKSERVER_SETTINGS> & {
-  /** Data directories, one a disk; the first holds the server's identity. */
+  /** Data directories, one a disk. */
   data: readonly string[];
   /** Shared by all processes of the cluster, where it has one. */
   secret?: Buffer | undefined;
   /** Called once when this server cannot go on after it had started, as when the master is of another cluster; the owner stops it. */
   onFailure?: (error: GfsError) => void;
+  /**
+   * Called once when a disk that was full has room again, and then this server goes on as it is: its owner stops it and starts another one on the
+   * same directories, which takes from the disk what is true.
+   */
+  onRoom?: () => void;
+  /** Kept by the owner from one server to the next. */
+  carried?: Carried;
 };
 
 /** Bounds of the chunkserver's tables, queues and loops. */
@@ -94,6 +102,9 @@ export const BOUNDS = {
   /** Replicas in one piece of the slow comparison with the master, one piece a heartbeat; pause after all were compared. */
   comparedMax: 128,
   comparePauseMs: 600_000,
+  /** How often a full disk is looked at for room, and how much it needs to be opened anew where less is not all it ever has. */
+  roomCheckMs: 1_000,
+  openRoomBytes: 8 * MiB,
   /** A clean stop gives leases back and syncs for this long at most, each. */
   stopLeasesMs: 800,
   stopSyncMs: 800,

@@ -1,7 +1,6 @@
 // The program gfs-chunkserver: it reads the command line and builds the real parts; nothing else.
 import { Command } from 'commander';
 import { CHUNKSERVER_SETTINGS } from '../chunkserver/settings.js';
-import { deferred } from '../lib/deferred.js';
 import { addInspectCommand } from './commands/inspect-chunkserver.js';
 import { checkPidFile, runDaemon } from './daemon.js';
 import { runProgram } from './exit.js';
@@ -14,6 +13,7 @@ import {
   DEFAULT_MASTER,
   settingsFrom,
 } from './options.js';
+import { Reopening } from './reopening.js';
 import { VERSION } from './version.js';
 
 const STOP_MS_MAX = 10_000;
@@ -53,7 +53,8 @@ async function serveChunks(
   options: CommonOptions & { data: string[]; master: string; pidFile?: string } & Record<string, unknown>,
 ): Promise<void> {
   const settings = settingsFrom(options, CHUNKSERVER_SETTINGS);
-  for (const path of options.data) checkDirectoryOption('--data', path);
+  // Of several disks one may have failed.
+  for (const path of options.data) if (options.data.length === 1 || path === '') checkDirectoryOption('--data', path);
   checkPidFile(options.pidFile);
   await runDaemon({
     name: 'gfs-chunkserver',
@@ -62,19 +63,18 @@ async function serveChunks(
     start: async () => {
       const { buildHeldPlatform } = await import('./build-platform.js');
       const { Chunkserver } = await import('../chunkserver/chunkserver.js');
+      const { Carried } = await import('../chunkserver/carried.js');
       const { platform, release } = buildHeldPlatform(options, 'gfs-chunkserver');
       const { data, master, secretFile } = options;
-      const failed = deferred<void>();
-      const server = new Chunkserver(platform, {
-        ...settings,
-        data,
-        master,
-        secret: secretFile?.content,
-        onFailure: error => failed.reject(error),
-      });
+      const own = { ...settings, data, master, secret: secretFile?.content, carried: new Carried() };
+      const server = new Reopening(
+        platform,
+        (events, listen = settings.listen) => new Chunkserver(platform, { ...own, ...events, listen }),
+      );
       const address = await server.start();
       release();
-      return { readyLine: `gfs-chunkserver ready on ${address}`, ended: failed.promise, stop: () => server.stop() };
+      const { promise: ended } = server.ended;
+      return { readyLine: `gfs-chunkserver ready on ${address}`, ended, stop: () => server.stop() };
     },
   });
 }

@@ -26,6 +26,8 @@ export function pinoLogger(options: PinoLoggerOptions): Logger {
     sync: false,
     maxLength: BACKLOG_BYTES_MAX,
   });
+  // What a full disk does not take stays in the backlog and is tried again with the next line. Unheard, the event would end the process.
+  destination.on('error', () => undefined);
   return pino(
     {
       level: options.level,

@@ -44,6 +44,7 @@ const NOTHING_DONE: ReadonlySet<ErrorCode> = new Set([
   'TOO_LARGE',
   'OVERLOADED',
   'UNREACHABLE',
+  'NO_SPACE',
 ]);
 export class AppendPipeline {
   #writer: Writer | undefined;

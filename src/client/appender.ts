@@ -67,7 +67,7 @@ export class Appender {
     try {
       for (let head = this.#queue.head; head; head = this.#queue.head) {
         const due = this.#queue.due(this.#now());
-        if (due) this.#fail(due, new GfsError('TIMED_OUT', 'the append found no way in time'));
+        if (due) this.#fail(due, this.#tooLate());
         else await this.#round(head);
       }
     } catch (error) {
@@ -87,7 +87,7 @@ export class Appender {
     if (!head) return;
     const lateMs = head.deadlineMs - this.#now() + CLIENT_LIMITS.deadlineGraceMs;
     if (lateMs <= 0) {
-      this.#fail(head, new GfsError('TIMED_OUT', 'the append had no answer in time'));
+      this.#fail(head, this.#tooLate());
       return;
     }
     this.#watch = this.parts.clock.setTimer(lateMs, () => this.#watchHead(), { background: true });
@@ -141,6 +141,12 @@ export class Appender {
       return undefined;
     }
     return this.#queue.isEmpty ? undefined : { target, isFresh };
+  }
+
+  #tooLate(): GfsError {
+    if (this.#doubts.isAny && this.#doubts.lacksSpace)
+      return new GfsError('NO_SPACE', 'no server had room in time to say what became of the append');
+    return new GfsError('TIMED_OUT', 'the append had no answer in time');
   }
 
   async #onNoTarget(head: Write, error: GfsError): Promise<void> {
@@ -198,6 +204,7 @@ export class Appender {
   #onLanded(): void {
     this.#failures = 0;
     this.#resends = 0;
+    this.#doubts.lacksSpace = false;
     this.#backoff = new Backoff(this.parts, Number.POSITIVE_INFINITY);
   }
 

@@ -16,7 +16,7 @@ export interface KvRange {
 export interface Kv {
   /** The value, or undefined. Synchronous, so that a read and the decision on it cannot be interleaved. */
   getSync(key: Buffer): Buffer | undefined;
-  /** Applies all operations or none. With `sync` it settles once they are on the disk, without it once they survive the process. After a rejection the store must be considered broken. */
+  /** Applies all operations or none. With `sync` it settles once they are on the disk, without it once they survive the process. After a rejection the store takes no more batches until it is opened anew; reads go on. Code ENOSPC: its disk is full. */
   batch(ops: readonly KvOp[], options: { sync: boolean }): Promise<void>;
   /** Entries of a range in byte order, as they stand at some moment during the call. */
   scan(range: KvRange): Promise<Array<[Buffer, Buffer]>>;
@@ -26,7 +26,7 @@ export interface Kv {
 export interface KvStores {
   /**
    * Opens the store in a directory. `create` false: rejects with code ENOENT when there is none. A store in use elsewhere: code EBUSY. Damaged: code EIO.
-   * One that cannot be made or written: the system's code, such as EROFS or EACCES.
+   * No room on its disk: code ENOSPC. One that cannot be made or written: the system's code, such as EROFS or EACCES.
    */
   open(path: string, options: { create: boolean }): Promise<Kv>;
 }

@@ -81,8 +81,8 @@ class LevelKv implements Kv {
         );
         for (const batch of group) batch.resolve();
       } catch (error) {
-        this.#failure ??= error;
-        for (const batch of group) batch.reject(error);
+        this.#failure ??= isLackOfSpace(error) ? withCode('ENOSPC', (error as Error).message, error) : error;
+        for (const batch of group) batch.reject(this.#failure);
       }
     }
     this.#writing = undefined;
@@ -187,11 +187,17 @@ async function hasStore(path: string): Promise<boolean> {
 
 function withOpenCode(path: string, error: unknown): Error {
   const cause = (error as { cause?: { code?: string; message?: string } }).cause;
-  if (cause?.code === 'LEVEL_LOCKED') {
-    return Object.assign(new Error(`the store in ${path} is in use`, { cause: error }), { code: 'EBUSY' });
-  }
+  if (cause?.code === 'LEVEL_LOCKED') return withCode('EBUSY', `the store in ${path} is in use`, error);
   const detail = cause?.message ?? (error as Error).message;
-  return Object.assign(new Error(`the store in ${path} cannot be opened: ${detail}`, { cause: error }), {
-    code: 'EIO',
-  });
+  const code = isLackOfSpace(cause) ? 'ENOSPC' : 'EIO';
+  return withCode(code, `the store in ${path} cannot be opened: ${detail}`, error);
+}
+
+function withCode(code: string, message: string, cause: unknown): Error {
+  return Object.assign(new Error(message, { cause }), { code });
+}
+
+/** LevelDB has one code for all that goes wrong with files, and the words of strerror behind it. */
+function isLackOfSpace(error: unknown): boolean {
+  return /No space left on device|Disk quota exceeded/.test((error as { message?: string } | undefined)?.message ?? '');
 }

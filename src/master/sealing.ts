@@ -3,7 +3,7 @@
 import { within } from '../lib/deadline.js';
 import type { Deferred } from '../lib/deferred.js';
 import { deferred } from '../lib/deferred.js';
-import { asGfsError, GfsError } from '../protocol/errors.js';
+import { asGfsError, GfsError, hasCode } from '../protocol/errors.js';
 import type { ChunkHandle } from '../protocol/ids.js';
 import { findChunk, isOpen, raiseVersion, sealChunk } from './chunks.js';
 import { enough, firstTrue } from './deadline.js';
@@ -42,7 +42,8 @@ export class Sealing {
   }
 
   /**
-   * Settles once the chunk is not open any more, durably. Throws UNAVAILABLE at `deadlineMs` (monotonic); sealing goes on. Many callers share one seal.
+   * Settles once the chunk is not open any more, durably. Throws UNAVAILABLE at `deadlineMs` (monotonic); sealing goes on. Throws NO_SPACE when full disks
+   * keep all who are left from recording it. Many callers share one seal.
    */
   seal(handle: ChunkHandle, deadlineMs: number): Promise<void> {
     const { clock } = this.context.platform;
@@ -118,7 +119,7 @@ export class Sealing {
     leases.drop(handle);
     const { version } = store.change(change => raiseVersion(change, handle));
     await store.durable();
-    const answers = await this.fence(before, version);
+    const { answers, lacksSpace } = await this.fence(before, version);
     // The world may have changed while the servers were asked: the file may be gone.
     const chunk = findChunk(store, handle);
     if (!chunk || !isOpen(chunk) || chunk.version !== version) return false;
@@ -128,6 +129,8 @@ export class Sealing {
         { handle, version, answers: answers.map(describe), recordedBytes: chunk.lengthBytes },
         'the chunk cannot be sealed yet: those that answered may not decide alone',
       );
+      if (answers.length === 0 && lacksSpace)
+        throw new GfsError('NO_SPACE', `the disks of the servers that hold chunk ${handle} are full: free some space`);
       return false;
     }
     const sealed = store.change(change => sealChunk(change, handle, lengthBytes, momentOf(this.context)));
@@ -168,13 +171,17 @@ export class Sealing {
   }
 
   /** What the members answer. Once they can decide, those that are silent get a short time more: a stopped machine must not hold up its file. */
-  private async fence(chunk: ChunkRecord, version: number): Promise<FenceAnswer[]> {
+  private async fence(chunk: ChunkRecord, version: number): Promise<{ answers: FenceAnswer[]; lacksSpace: boolean }> {
     const { orders, servers, platform } = this.context;
     const silent = new Set(chunk.chain.map(({ server }) => server));
+    let lacksSpace = false;
     const asked = chunk.chain.map(async ({ server }) => {
       try {
         const answer = await orders.give(server, 'fence', { handle: chunk.handle, version });
         return { server, ...answer };
+      } catch (error) {
+        lacksSpace ||= hasCode(error, 'NO_SPACE');
+        throw error;
       } finally {
         silent.delete(server);
       }
@@ -183,7 +190,7 @@ export class Sealing {
     const canDecide = (answers: readonly FenceAnswer[]): boolean => lengthToSeal(chunk, answers) !== undefined;
     const answers = await enough(platform.clock, asked, canDecide, BOUNDS.fenceGraceMs);
     for (const server of silent) servers.doubt(server);
-    return answers;
+    return { answers, lacksSpace };
   }
 
   /** Tells one member the recorded length. Returns whether its replica is current now. */

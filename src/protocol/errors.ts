@@ -69,7 +69,11 @@ export const ERRORS = {
   NOT_APPEND: row('EOPNOTSUPP', false, 'Written bytes cannot be changed: this file system only appends.'),
   NOT_SUPPORTED: row('EOPNOTSUPP', false, 'The operation is not offered.'),
   TOO_LARGE: row('EFBIG', false, 'A file, a record or a request is over its limit.'),
-  NO_SPACE: row('ENOSPC', true, 'Too few chunkservers have room.'),
+  NO_SPACE: row(
+    'ENOSPC',
+    true,
+    'Too few chunkservers have room, or the disk of one that has to record something is full.',
+  ),
   TOO_FEW_SERVERS: row('EROFS', true, 'Fewer chunkservers are up than a chunk needs copies; reading goes on.'),
   SAFE_MODE: row('EROFS', true, 'The master waits for its chunkservers after a start; reading goes on.'),
   READ_ONLY: row('EROFS', false, 'The mount is read-only.'),

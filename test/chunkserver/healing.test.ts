@@ -148,8 +148,13 @@ test('a copy that finds no room leaves no replica that the master does not know 
   const lengthBytes = await rig.seal(2, members);
   const full = rig.hosts[3]!;
   const copy = () => rig.copy(full, members, { version: 2, lengthBytes });
+  const fill = (): void => {
+    full.node.disk.setFaults({ isFull: true });
+    // The index fits into what its files have.
+    full.node.disk.setFaults({}, '/data/index');
+  };
 
-  full.node.disk.setFaults({ isFull: true });
+  fill();
   t.is(await rig.refusal(copy), 'NO_SPACE', 'full before the first byte');
   await rig.pass(500);
   t.like(rig.report(full), { gone: true });
@@ -159,7 +164,7 @@ test('a copy that finds no room leaves no replica that the master does not know 
   await rig.pass(500);
   const begun = copy().catch(({ code }) => code);
   t.true(await rig.simulator.runUntil(() => (full.file()?.length ?? 0) > 0, 10_000));
-  full.node.disk.setFaults({ isFull: true });
+  fill();
   t.is((await rig.do(() => begun)) as unknown, 'NO_SPACE', 'full in the middle');
   await rig.pass(500);
   t.is(full.file(), undefined);

@@ -60,6 +60,8 @@ export class Host {
   epoch = 0;
   /** What onFailure was told. */
   failure: GfsError | undefined;
+  /** onRoom was called: the owner would start the server anew. */
+  hasRoom = false;
 
   constructor(
     readonly rig: Rig,
@@ -92,6 +94,9 @@ export class Host {
       ...settings,
       onFailure: error => {
         this.failure = error;
+      },
+      onRoom: () => {
+        this.hasRoom = true;
       },
     });
   }
@@ -138,6 +143,7 @@ export class Rig {
   readonly copied: number[] = [];
   /** What its last heartbeat said of each server's scrubber. */
   readonly scrubs = new Map<ServerId, Request<'heartbeat'>['scrub']>();
+  readonly space = new Map<ServerId, Request<'heartbeat'>['space']>();
   leases: Request<'heartbeat'>['leases'] = [];
   failedDisks: Request<'heartbeat'>['failedDisks'] = [];
   reads: Request<'heartbeat'>['reads'] = [];
@@ -368,6 +374,7 @@ export class Rig {
         heartbeat: request => {
           for (const report of request.changed) this.hear(request.server, report);
           this.failedDisks = request.failedDisks;
+          this.space.set(request.server, request.space);
           this.scrubs.set(request.server, request.scrub);
           if (request.leases.length > 0) this.leases = request.leases;
           if (request.reads.length > 0) this.reads = request.reads;

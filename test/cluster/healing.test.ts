@@ -5,9 +5,9 @@ import path from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import type { Gfs } from '../../src/client/index.js';
 import { Cluster, until } from './cluster.js';
-import { bytesOf, client, flipBit, isWell, pause, report, startReader } from './healing.js';
+import { bytesOf, client, flipBit, isWell, pause, report, smallDisks, startReader } from './healing.js';
 import { mountProblem, testUnless } from './needs.js';
-import { must, program, shell } from './processes.js';
+import { program, shell } from './processes.js';
 
 const mountTest = testUnless(await mountProblem());
 const fileCount = Number(process.env['GFS_TEST_HEALING_FILES'] ?? 60);
@@ -196,16 +196,6 @@ test.serial(
     t.true((await gfs.readFile('/f')).equals(bytes));
   },
 );
-
-/** Small file systems for the servers with these numbers. */
-async function smallDisks(t: ExecutionContext, folder: string, indices: readonly number[], mib: number): Promise<void> {
-  for (const i of indices) {
-    const data = path.join(folder, `c${i}`);
-    fs.mkdirSync(data);
-    await must(t, `mount -t tmpfs -o size=${mib}M none ${data}`);
-    t.teardown(async () => void (await shell(`umount -l ${data}`)));
-  }
-}
 
 const SMALL = [...BEAT, '--reserve', '2MiB'];
 const FULL_MASTER = [...FAST, '--trash', '1h', '--gc-grace', '1s'];

@@ -2,6 +2,7 @@
 // until every chunk has its copies. It asks the master over the wire and looks at flat files on the disk.
 import { createHash } from 'node:crypto';
 import fs from 'node:fs';
+import path from 'node:path';
 import type { ExecutionContext } from 'ava';
 import { withMaster } from '../../src/cli/connect.js';
 import { systemPlatform } from '../../src/cli/system-platform.js';
@@ -9,6 +10,7 @@ import { connect, type Gfs } from '../../src/client/index.js';
 import { silentLogger } from '../../src/lib/logger.js';
 import type { Reply } from '../../src/protocol/messages.js';
 import type { Cluster } from './cluster.js';
+import { must, shell } from './processes.js';
 
 export type Report = Reply<'report'>;
 
@@ -73,12 +75,27 @@ export function startReader(t: ExecutionContext, gfs: Gfs, names: readonly strin
 }
 
 /** Turns one bit of a file over, somewhere in its first `lengthBytes`. */
-export function flipBit(path: string, lengthBytes: number): void {
-  const file = fs.openSync(path, 'r+');
+export function flipBit(victim: string, lengthBytes: number): void {
+  const file = fs.openSync(victim, 'r+');
   const at = Math.floor(lengthBytes / 2);
   const byte = Buffer.alloc(1);
   fs.readSync(file, byte, 0, 1, at);
   byte[0]! ^= 0x10;
   fs.writeSync(file, byte, 0, 1, at);
   fs.closeSync(file);
+}
+
+/** Small file systems for the servers with these numbers. */
+export async function smallDisks(
+  t: ExecutionContext,
+  folder: string,
+  indices: readonly number[],
+  mib: number,
+): Promise<void> {
+  for (const i of indices) {
+    const data = path.join(folder, `c${i}`);
+    fs.mkdirSync(data);
+    await must(t, `mount -t tmpfs -o size=${mib}M none ${data}`);
+    t.teardown(async () => void (await shell(`umount -l ${data}`)));
+  }
 }

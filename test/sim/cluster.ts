@@ -253,7 +253,8 @@ export class Cluster {
       reserve: 64 * 1024,
       data: DATA_DIRECTORIES.slice(0, disks),
     };
-    const server = new Chunkserver(platform, { ...settings, onFailure: fail });
+    const onRoom = (): void => fail(new Error('a full disk has room again'));
+    const server = new Chunkserver(platform, { ...settings, onFailure: fail, onRoom });
     await server.start();
     this.serverProcesses.set(name, server);
   }

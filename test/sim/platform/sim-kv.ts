@@ -2,6 +2,7 @@
 // when the process ends, some of the waiting ones, in that order, have been applied.
 import { assert } from '../../../src/lib/assert.js';
 import type { Kv, KvOp, KvRange, KvStores } from '../../../src/lib/kv.js';
+import type { SimDiskStore } from './sim-disk-store.js';
 import type { SimKvData, SimKvStore } from './sim-kv-store.js';
 import { errnoError, type SimProcess } from './sim-process.js';
 import type { SimRandom } from './sim-random.js';
@@ -13,6 +14,8 @@ const OPEN_MS = [1, 20] as const;
 /** Now and then a compaction holds a batch up. */
 const STALL_CHANCE = 0.002;
 const STALL_MS_MAX = 100;
+/** On a full disk, that a batch does not fit into what the file has of its last block. */
+const NO_FIT_CHANCE = 0.5;
 
 interface WaitingBatch {
   ops: readonly KvOp[];
@@ -25,17 +28,21 @@ export class SimKvStores implements KvStores {
   readonly process: SimProcess;
   readonly store: SimKvStore;
   readonly random: SimRandom;
+  readonly #disk: SimDiskStore;
   readonly #open = new Set<string>();
 
-  constructor(process: SimProcess, store: SimKvStore) {
+  constructor(process: SimProcess, store: SimKvStore, disk: SimDiskStore) {
     this.process = process;
     this.store = store;
+    this.#disk = disk;
     this.random = process.simulator.random(`${process.name}/kv`);
   }
 
   open(path: string, options: { create: boolean }): Promise<Kv> {
     return this.process.after(this.latencyMs(OPEN_MS), () => {
       if (this.#open.has(path)) throw errnoError('EBUSY', `the store in ${path} is in use`);
+      // As LevelDB, which writes its log into a table then.
+      if (this.isFull(path)) throw errnoError('ENOSPC', `the store in ${path}`);
       const data = this.store.get(path) ?? (options.create ? this.store.create(path) : undefined);
       if (data === undefined) throw errnoError('ENOENT', `there is no store in ${path}`);
       if (data.isDamaged || this.random.chance(this.store.faults.openErrorRate)) {
@@ -46,7 +53,13 @@ export class SimKvStores implements KvStores {
     });
   }
 
-  /** For SimKv. */
+  // For SimKv.
+
+  /** Whether the disk that the store is on takes nothing more. */
+  isFull(path: string): boolean {
+    return this.#disk.faultsOf(path).isFull;
+  }
+
   latencyMs([low, high]: readonly [number, number]): number {
     const stallMs = this.random.chance(STALL_CHANCE) ? this.random.between(0, STALL_MS_MAX) : 0;
     return (this.random.between(low, high) + stallMs) * this.store.faults.slowFactor;
@@ -61,7 +74,8 @@ class SimKv implements Kv {
   #waiting: WaitingBatch[] = [];
   #isWriting = false;
   #isClosed = false;
-  #isBroken = false;
+  /** What all batches are refused with since one failed. */
+  #failure: Error | undefined;
 
   constructor(stores: SimKvStores, data: SimKvData, path: string, onClose: () => void) {
     this.#stores = stores;
@@ -79,7 +93,7 @@ class SimKv implements Kv {
 
   batch(ops: readonly KvOp[], options: { sync: boolean }): Promise<void> {
     if (this.#isClosed) return Promise.reject(errnoError('EBADF', `the store in ${this.#path} is closed`));
-    if (this.#isBroken) return Promise.reject(errnoError('EIO', `the store in ${this.#path} failed before`));
+    if (this.#failure) return Promise.reject(this.#failure);
     return new Promise((resolve, reject) => {
       this.#waiting.push({ ops: ops.map(copyOf), isSync: options.sync, resolve, reject });
       this.#writeNext();
@@ -125,11 +139,18 @@ class SimKv implements Kv {
 
   #finish(group: readonly WaitingBatch[], isSync: boolean): void {
     const { random, store, process } = this.#stores;
-    if (this.#isBroken || random.chance(store.faults.batchErrorRate)) {
-      if (!this.#isBroken) process.simulator.fault('kv-EIO', `${process.host}:${this.#path} batch`);
-      if (!this.#isBroken) this.#applySome(group);
-      this.#isBroken = true;
-      for (const batch of group) batch.reject(errnoError('EIO', `batch in ${this.#path}`));
+    if (!this.#failure && this.#stores.isFull(this.#path) && random.chance(NO_FIT_CHANCE)) {
+      // The group is one record of the log, and a torn one counts for nothing.
+      process.simulator.fault('kv-ENOSPC', `${process.host}:${this.#path} batch`);
+      this.#failure = errnoError('ENOSPC', `batch in ${this.#path}`);
+    }
+    if (!this.#failure && random.chance(store.faults.batchErrorRate)) {
+      process.simulator.fault('kv-EIO', `${process.host}:${this.#path} batch`);
+      this.#applySome(group);
+      this.#failure = errnoError('EIO', `batch in ${this.#path}`);
+    }
+    if (this.#failure) {
+      for (const batch of group) batch.reject(this.#failure);
       return;
     }
     for (const batch of group) this.#data.apply(batch.ops);
@@ -138,7 +159,7 @@ class SimKv implements Kv {
   }
 
   #onProcessEnd(): void {
-    if (!this.#isBroken && !this.#isClosed) this.#applySome(this.#waiting);
+    if (!this.#failure && !this.#isClosed) this.#applySome(this.#waiting);
     this.#waiting = [];
   }
 

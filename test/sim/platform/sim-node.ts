@@ -89,7 +89,7 @@ export class SimNode {
       random: this.#simulator.random(`${process.name}/random`),
       transport: new SimTransport(process, this.#network),
       disk: new SimDisk(process, this.disk),
-      kv: new SimKvStores(process, this.kv),
+      kv: new SimKvStores(process, this.kv, this.disk),
       witness: new SimWitness(process, this.#memory),
       logger: new SimLogger(process, this.#logLevel),
     };
