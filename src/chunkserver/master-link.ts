@@ -163,8 +163,8 @@ export class MasterLink {
     const { store } = this.parts;
     const handles: ChunkHandle[] = [];
     for (const chunk of store.all()) if (chunk.exists) handles.push(chunk.handle);
-    for (let at = 0; at === 0 || at < handles.length; at += LIMITS.chunkReportPageMax) {
-      const page = handles.slice(at, at + LIMITS.chunkReportPageMax);
+    for (let at = 0; at === 0 || at < handles.length; at += BOUNDS.reportPage) {
+      const page = handles.slice(at, at + BOUNDS.reportPage);
       const last = at + page.length >= handles.length;
       await this.call(
         'reportChunks',

@@ -99,6 +99,8 @@ export const BOUNDS = {
   /** Chunks whose reads are told in a heartbeat. */
   readsReportedMax: 256,
   leasesReportedMax: 65_536,
+  /** Replicas in one page of a report: the master reads the record of each, and answers others between two pages. */
+  reportPage: 512,
   /** Replicas in one piece of the slow comparison with the master, one piece a heartbeat; pause after all were compared. */
   comparedMax: 128,
   comparePauseMs: 600_000,

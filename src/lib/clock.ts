@@ -23,6 +23,11 @@ export function sleep(clock: Clock, delayMs: number): Promise<void> {
   });
 }
 
+/** Settles once everything that has arrived by now was handed over: of long work others have their turn. */
+export function nextTurn(clock: Clock): Promise<void> {
+  return new Promise(resolve => clock.soon(resolve));
+}
+
 /** Calls `work` again and again, `everyMs` after the previous call settled, until `stop()` is called. */
 export function every(clock: Clock, everyMs: number, work: () => Promise<void> | void): { stop(): void } {
   let stopped = false;

@@ -23,6 +23,11 @@ export class Background {
     return run.finally(() => this.running.delete(run));
   }
 
+  /** Does `work` once, when others have had their turn. */
+  soon(name: string, work: () => void): void {
+    this.platform.clock.soon(() => void this.once(name, work));
+  }
+
   /** Starts nothing more; settles when what runs is done. */
   async stop(): Promise<void> {
     this.isStopped = true;

@@ -1,8 +1,11 @@
 // Chunks that may need something, each with the time before which it is not looked at, and in which order they have their turn: fewest good
 // copies first, then those that block somebody (paper, §4.3). It does not know what they need.
-import type { Clock } from '../lib/clock.js';
+import { type Clock, nextTurn } from '../lib/clock.js';
 import type { ChunkHandle } from '../protocol/ids.js';
 import { BOUNDS } from './settings.js';
+
+/** Entries looked at before others have their turn. */
+const SEEN_PER_TURN = 2_048;
 
 export interface HealingOrder {
   /** Good copies that can be reached, as far as the locations say. */
@@ -52,11 +55,16 @@ export class HealingQueue {
     this.dueMs.delete(handle);
   }
 
-  /** Up to `limit` chunks that are due, in their order. */
-  due(limit: number): ChunkHandle[] {
+  /** Up to `limit` chunks that are due, in their order. Of a long queue others have their turn meanwhile, and what they change is not seen. */
+  async due(limit: number): Promise<ChunkHandle[]> {
     const now = this.clock.monotonicMs();
     const byCopies: Array<{ blocked: ChunkHandle[]; others: ChunkHandle[] }> = [];
+    let seen = 0;
+    // No longer than it was when this began, however fast others add.
+    let left = this.dueMs.size;
     for (const [handle, dueMs] of this.dueMs) {
+      if (left-- === 0) break;
+      if (++seen % SEEN_PER_TURN === 0) await nextTurn(this.clock);
       if (dueMs > now) continue;
       const copies = this.order.copies(handle);
       byCopies[copies] ??= { blocked: [], others: [] };

@@ -1,5 +1,6 @@
 // Brings chunks back to their goal of current replicas: missing tails first, then new copies, then what is corrupt or too much goes (paper,
 // §4.3; DESIGN 4). Driven by events, with a slow sweep for what they missed; bounded by copy-limits.ts.
+import { nextTurn } from '../lib/clock.js';
 import { asGfsError, GfsError } from '../protocol/errors.js';
 import type { ChunkHandle, ServerId } from '../protocol/ids.js';
 import { goodCopies } from './chunk-health.js';
@@ -22,8 +23,9 @@ const NO_PLACE_RETRY_MS = 5_000;
 const DISK_RETRY_MS = 600_000;
 /** A full sweep over all chunks begins this long after the last one ended. */
 const SWEEP_PAUSE_MS = 30_000;
-/** Chunks looked at in one step, and of those that find no room before the others wait for the next step. */
+/** Chunks looked at in one step, how many of them before others have their turn, and of those that find no room before the rest waits for the next step. */
 const LOOKS_PER_STEP = 4_096;
+const LOOKS_PER_TURN = 256;
 const REFUSALS_MAX = 256;
 
 export class Healing {
@@ -110,8 +112,10 @@ export class Healing {
     this.watchDraining();
     this.stopNeedless();
     await this.sweep();
-    this.waiting = this.queue.due(LOOKS_PER_STEP).reverse();
-    this.go();
+    this.waiting = (await this.queue.due(LOOKS_PER_STEP)).reverse();
+    const refused: ChunkHandle[] = [];
+    while (this.go(refused)) await nextTurn(this.context.platform.clock);
+    this.waiting.push(...refused.reverse());
   }
 
   /**
@@ -133,15 +137,15 @@ export class Healing {
     return true;
   }
 
-  /** Lets chunks that wait have their turn, as far as there is room. */
-  private go(): void {
-    const refused: ChunkHandle[] = [];
-    while (this.waiting.length > 0 && refused.length < REFUSALS_MAX && !this.context.safeMode.isOn) {
+  /** Lets chunks that wait have their turn, as far as there is room; those without come to `refused`. True when others are to have theirs before it goes on. */
+  private go(refused: ChunkHandle[]): boolean {
+    for (let looks = 0; looks < LOOKS_PER_TURN; looks++) {
+      if (this.waiting.length === 0 || refused.length >= REFUSALS_MAX || this.context.safeMode.isOn) return false;
       const handle = this.waiting.pop()!;
       if (!this.queue.has(handle) || this.working.has(handle)) continue;
       if (!this.look(handle)) refused.push(handle);
     }
-    this.waiting.push(...refused.reverse());
+    return true;
   }
 
   private watchDraining(): void {
@@ -230,7 +234,9 @@ export class Healing {
       this.working.delete(handle);
       this.consider(handle, afterMs);
       if (afterMs === 0) this.waiting.push(handle);
-      this.go();
+      const refused: ChunkHandle[] = [];
+      this.go(refused);
+      this.waiting.push(...refused.reverse());
     };
     work.then(
       () => end(0),

@@ -50,6 +50,16 @@ export class Locations {
     return this.byServer.get(server) ?? NONE;
   }
 
+  /** Handles of replicas on a server, from one to another inclusive; as cheap as the range is narrow. */
+  handlesBetween(server: ServerId, from: number, through: number): ChunkHandle[] {
+    const handles = this.handlesOf(server);
+    if (through - from >= handles.size) return [...handles].filter(handle => handle >= from && handle <= through);
+    const found: ChunkHandle[] = [];
+    for (let handle = from; handle <= through; handle++)
+      if (handles.has(handle as ChunkHandle)) found.push(handle as ChunkHandle);
+    return found;
+  }
+
   /** Takes over what a server said about one of its replicas. */
   report(server: ServerId, chunk: WireChunkReport): void {
     if (chunk.gone) {

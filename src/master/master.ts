@@ -193,7 +193,10 @@ class Running {
     const healing: Healing = new Healing(context, () => sealing);
     const sealing: Sealing = new Sealing(context, chunk => healing.consider(chunk.handle));
     const targets = new AppendTargets(context, sealing);
-    this.catchingUp = new CatchingUp(context, server => healing.onServerUp(server));
+    this.catchingUp = new CatchingUp(context, {
+      onRecovered: server => healing.onServerUp(server),
+      soon: work => this.background.soon('catching up', work),
+    });
     const trace = new SessionTrace(store);
     const garbage = new Garbage(
       context,

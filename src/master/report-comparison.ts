@@ -29,9 +29,7 @@ export class ReportComparison {
   private differences(server: ServerId, { from, through, chunks }: Piece): ChunkHandle[] {
     const { locations } = this.context;
     const named = new Map(chunks.map(chunk => [chunk.handle, chunk]));
-    const differing = [...locations.handlesOf(server)].filter(
-      handle => handle >= from && handle <= through && !named.has(handle),
-    );
+    const differing = locations.handlesBetween(server, from, through).filter(handle => !named.has(handle));
     for (const report of chunks) {
       const known = locations.find(report.handle, server);
       const isSame =

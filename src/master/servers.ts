@@ -31,6 +31,8 @@ export interface Server {
   failedDisks: Array<{ path: string; error: string }>;
   /** Replicas on it that have to be brought up to date before it gets new chunks. */
   behindCount: number;
+  /** Replicas on it of which it is not known yet whether they are up to date. */
+  unseenCount: number;
   /** Of its process, as its last heartbeat said. */
   copiedBytes: number;
   scrub: Request<'heartbeat'>['scrub'];
@@ -86,6 +88,7 @@ export class Servers {
       beaten: false,
       failedDisks: [],
       behindCount: 0,
+      unseenCount: 0,
       copiedBytes: 0,
       scrub: undefined,
       isRefused: false,
@@ -113,6 +116,7 @@ export class Servers {
     server.isDoubted = false;
     server.isRefused = false;
     server.behindCount = 0;
+    server.unseenCount = 0;
     server.failedDisks = [];
     server.lastHeardMs = this.clock.monotonicMs();
     server.reported = false;
@@ -216,11 +220,12 @@ export class Servers {
     return server.state === 'down' ? this.clock.monotonicMs() - server.downSinceMs : 0;
   }
 
-  /** How many replicas of a server are behind: it is recovering while there are any, and gets no new chunks. */
-  setBehind(id: ServerId, count: number): void {
+  /** How many replicas of a server are behind, or may be: it is recovering while there are any, and gets no new chunks. */
+  setBehind(id: ServerId, count: number, unseen: number): void {
     const server = this.servers.get(id);
-    if (!server || server.behindCount === count) return;
+    if (!server || (server.behindCount === count && server.unseenCount === unseen)) return;
     server.behindCount = count;
+    server.unseenCount = unseen;
     if (server.state === 'up' || server.state === 'recovering') this.settle(server);
   }
 
@@ -291,6 +296,8 @@ export class Servers {
       server.downSinceMs = Number.NEGATIVE_INFINITY;
       this.moveTo(server, 'down', 'all its disks failed');
     } else if (server.draining) this.moveTo(server, 'draining', 'asked by an operator');
+    else if (server.unseenCount > 0)
+      this.moveTo(server, 'recovering', `${server.unseenCount} of its replicas have not been looked at yet`);
     else if (server.behindCount > 0)
       this.moveTo(server, 'recovering', `${server.behindCount} of its replicas are behind`);
     else this.moveTo(server, 'up', '');
