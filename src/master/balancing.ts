@@ -61,7 +61,11 @@ export class Balancing {
     const holders = locations.get(handle);
     if (!holders.every(replica => isCurrent(replica, chunk) && servers.isLive(replica.server))) return false;
     const staying = holders.map(({ server }) => server).filter(server => server !== from.id);
-    const free = emptier.filter(({ id }) => !staying.includes(id));
+    // A move that makes the one as full as the other was would be followed by one back, for ever.
+    const { lengthBytes } = chunk;
+    const free = emptier.filter(
+      server => !staying.includes(server.id) && this.fill(server, lengthBytes) <= this.fill(from, -lengthBytes),
+    );
     const to = this.target(free, staying, chunk);
     if (to === undefined) return false;
     const leave = this.limits.enter([from.id, to], chunk.lengthBytes);
@@ -98,9 +102,9 @@ export class Balancing {
     return chosen.id;
   }
 
-  /** Part of its space that is used by chunks: 0 to 1. */
-  private fill({ id, space }: Server): number {
-    const used = Math.max(0, space.usedBytes + (this.coming.get(id) ?? 0));
+  /** Part of its space that is used by chunks, with so many bytes more: 0 to 1. */
+  private fill({ id, space }: Server, moreBytes = 0): number {
+    const used = Math.max(0, space.usedBytes + (this.coming.get(id) ?? 0) + moreBytes);
     const all = space.usedBytes + space.freeBytes;
     return all === 0 ? 0 : used / all;
   }

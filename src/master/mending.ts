@@ -61,10 +61,11 @@ export class Mending {
   }
 
   /**
-   * Has the damaged replicas on `servers` mended, one after another, until one is good. Never rejects: `failure` is CORRUPT when bytes are lost,
-   * which is remembered, UNAVAILABLE when not all sources answered, and what the last server said when none could say.
+   * Has the damaged replicas on `servers` mended, one after another, until one is good; each asks `sources`, which have places within the limits,
+   * before all others. Never rejects: `failure` is CORRUPT when bytes are lost, which is remembered, UNAVAILABLE when not all sources answered, and
+   * what the last server said when none could say.
    */
-  async mend(chunk: ChunkRecord, servers: readonly ServerId[]): Promise<Moved> {
+  async mend(chunk: ChunkRecord, servers: readonly ServerId[], sources: readonly ServerId[]): Promise<Moved> {
     const { platform, locations } = this.context;
     const { handle, version, lengthBytes } = chunk;
     const asked = this.present(handle);
@@ -73,7 +74,7 @@ export class Mending {
     let failure = new GfsError('UNAVAILABLE', `no replica of chunk ${handle} can be mended`);
     for (const server of servers) {
       try {
-        const answer = await this.give(chunk, server);
+        const answer = await this.give(chunk, server, sources);
         movedBytes += answer.copiedBytes;
         lost = lost ? common(lost, badOf(answer, lengthBytes)) : badOf(answer, lengthBytes);
         if (answer.bad.length > 0) continue;
@@ -97,13 +98,14 @@ export class Mending {
     return { movedBytes, failure };
   }
 
-  private give(chunk: ChunkRecord, server: ServerId): Promise<Reply<'mendChunk'>> {
+  private give(chunk: ChunkRecord, server: ServerId, first: readonly ServerId[]): Promise<Reply<'mendChunk'>> {
     const { orders, servers, tokens, settings, locations } = this.context;
     const { handle, version, lengthBytes } = chunk;
+    const place = (source: ServerId): number => (first.includes(source) ? first.indexOf(source) : first.length);
     const others = locations
       .get(handle)
       .filter(replica => replica.server !== server && servers.isLive(replica.server))
-      .sort((a, b) => Number(isCurrent(b, chunk)) - Number(isCurrent(a, chunk)))
+      .sort((a, b) => place(a.server) - place(b.server))
       .slice(0, LIMITS.replicasMax);
     const sources = others.map(({ server: source }) => ({
       server: source,

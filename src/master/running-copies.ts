@@ -44,7 +44,12 @@ export class RunningCopies {
   /** Has damaged replicas mended one after another, unless the limits forbid it now: each takes part, as target or as source. */
   mend(chunk: ChunkRecord, servers: readonly ServerId[]): Promise<void> | undefined {
     const [server, ...others] = servers;
-    return this.enter(chunk, { server: server!, whole: true }, () => this.mending.mend(chunk, servers), others);
+    return this.enter(
+      chunk,
+      { server: server!, whole: true },
+      sources => this.mending.mend(chunk, servers, sources),
+      others,
+    );
   }
 
   /** Stops those that are not needed any more: a server came back in time. `plan`: what the chunk would need if none ran. */

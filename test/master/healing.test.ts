@@ -443,6 +443,25 @@ test('chunks move from a full server to an empty one, gently, until they are abo
   t.true(copies.order.length < 40, 'no chunk goes back and forth');
 });
 
+test('a chunk does not go to and fro where moving it would only make another server as full', async t => {
+  const cluster = await FakeCluster.start(t, { servers: 4 });
+  const { handle } = await sealed(cluster, 'f');
+  for (const server of cluster.servers)
+    Object.defineProperty(server, 'space', {
+      get: () => {
+        const usedBytes = server.chunks.size * LENGTH;
+        return { capacityBytes: 5 * LENGTH, usedBytes, freeBytes: 5 * LENGTH - usedBytes, chunks: server.chunks.size };
+      },
+    });
+  await cluster.clock.advance(60_000);
+
+  t.is(
+    cluster.servers.reduce((sum, server) => sum + server.countOf('copyChunk'), 0),
+    0,
+  );
+  t.is(holders(cluster, handle).length, 3);
+});
+
 test('a chunk that is read much gets more replicas, bounded, and gives them up when it cools (document 001)', async t => {
   const cluster = await FakeCluster.start(t, { servers: 6, settings: { hotReads: 100, hotReplicas: 5 } });
   const { handle, chain } = await sealed(cluster, 'f');
@@ -520,6 +539,23 @@ test('when all copies of a chunk are bad in different places they are mended fro
   );
   t.is((await cluster.ask('report', {})).chunks.degraded, 0);
   t.deepEqual((await cluster.ask('checkFiles', { under: ROOT_INODE, limit: 10, repair: false })).findings, []);
+});
+
+test('every server whose damaged replica is mended has a place within the limits, not the first one only (§4.3)', async t => {
+  const cluster = await FakeCluster.start(t, { servers: 3 });
+  const { limits } = cluster.master.rooms.healing;
+  const { handle, chain } = await sealed(cluster, 'f');
+  const places: Array<{ server: string; count: number }> = [];
+  for (const server of chain)
+    server.before = kind => {
+      if (kind === 'mendChunk') places.push({ server: server.id, count: limits.copiesAt(server.id) });
+    };
+  await corruptAll(cluster, handle, chain);
+
+  await cluster.clock.advance(30_000);
+
+  t.is(new Set(places.map(({ server }) => server)).size, 3);
+  for (const { count } of places) t.is(count, 1);
 });
 
 test('lost bytes are asked about again when another copy turns up', async t => {

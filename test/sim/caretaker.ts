@@ -38,8 +38,7 @@ export class Caretaker {
     const untilMs = this.platform.clock.monotonicMs() + WATCH_MS;
     // The master may still be starting, and not know yet who is gone.
     while (this.waiting().length > 0 || this.platform.clock.monotonicMs() < untilMs) {
-      for (const inode of this.waiting())
-        await this.ask('recoverFile', { where: { start: inode, path: '' }, accept: true }, `recover inode ${inode}`);
+      for (const inode of this.waiting()) await this.recover(inode);
       await this.pause();
     }
     if (this.options.forgets) for (const server of this.options.lost) await this.forget(server);
@@ -53,6 +52,16 @@ export class Caretaker {
       const isWaiting = state === 'open' && chain.some(({ server }) => this.options.lost.includes(server));
       return isWaiting && inode !== 0 ? [inode] : [];
     });
+  }
+
+  /** Not before every member that may still say more has said what it has. */
+  private async recover(inode: InodeId): Promise<void> {
+    const where = { start: inode, path: '' };
+    const look = await this.ask('recoverFile', { where, accept: false }, `look at the end of inode ${inode}`);
+    if (typeof look === 'string' || !look.tail?.stuck) return;
+    const { members } = look.tail;
+    if (members.every(({ server, state }) => state !== 'unreachable' || this.options.lost.includes(server)))
+      await this.ask('recoverFile', { where, accept: true }, `recover inode ${inode}`);
   }
 
   private async forget(server: string): Promise<void> {

@@ -6,18 +6,26 @@ import { Chain } from '../../src/chunkserver/chain.js';
 import { ChunkIndex } from '../../src/chunkserver/chunk-index.js';
 import { LeaseHolder } from '../../src/chunkserver/lease-holder.js';
 import { Orders } from '../../src/chunkserver/orders.js';
+import { RateLimit } from '../../src/chunkserver/rate-limit.js';
+import { Scrubber } from '../../src/chunkserver/scrubber.js';
+import { VerifiedReader } from '../../src/chunkserver/verified-reader.js';
 import { AppendQueue, type Piece } from '../../src/client/append-queue.js';
 import { InodeState } from '../../src/client/inode-state.js';
 import { assert } from '../../src/lib/assert.js';
+import { crc32 } from '../../src/lib/checksum.js';
 import { CopyLimits } from '../../src/master/copy-limits.js';
 import { FileViews } from '../../src/master/file-views.js';
 import { Garbage } from '../../src/master/garbage.js';
 import { Healing } from '../../src/master/healing.js';
+import { HotChunks } from '../../src/master/hot-chunks.js';
+import { ReplicaCopies } from '../../src/master/replica-copies.js';
 import { type FenceAnswer, lengthToSeal } from '../../src/master/seal-decision.js';
 import { Sealing } from '../../src/master/sealing.js';
+import { Servers } from '../../src/master/servers.js';
 import { Store } from '../../src/master/store.js';
 import { hasCode } from '../../src/protocol/errors.js';
 import type { ServerId } from '../../src/protocol/ids.js';
+import { LIMITS } from '../../src/protocol/limits.js';
 import type { Kind } from '../../src/protocol/messages.js';
 import { RpcServer } from '../../src/rpc/server.js';
 import type { Handler, Handlers } from '../../src/rpc/types.js';
@@ -235,6 +243,80 @@ export const MUTANTS: readonly Mutant[] = [
     apply: () => replace(Garbage, 'isSpaceShort', () => () => true),
   },
   {
+    name: 'serve-unverified',
+    breaks: 'I8: no byte is handed out that does not match its checksum',
+    apply: () =>
+      replace(
+        VerifiedReader,
+        'slice',
+        slice =>
+          function (this: unknown, chunk, bytes: Buffer, range, expected: readonly number[]) {
+            const { blockBytes } = LIMITS;
+            const found = expected.map((_, i) => crc32(bytes.subarray(i * blockBytes, (i + 1) * blockBytes)));
+            return slice.call(this, chunk, bytes, range, found);
+          },
+      ),
+  },
+  {
+    name: 'no-scrub',
+    breaks: '§5.2: every stored byte is read and checked once in a while',
+    apply: () => replace(Scrubber, 'isDue', () => () => false),
+  },
+  {
+    name: 'no-mend',
+    breaks: 'I8: what no replica has whole is made from several of them, or named',
+    apply: () => leaveUndone('mend'),
+  },
+  {
+    name: 'keep-orphans',
+    breaks: '§4.4: replicas that nothing refers to are deleted',
+    apply: () => replace(Garbage, 'deleteSome', () => () => undefined),
+  },
+  {
+    name: 'keep-surplus',
+    breaks: '§4.3: replicas that are bad or more than wanted are deleted once enough good ones stand',
+    apply: () => leaveUndone('delete'),
+  },
+  {
+    name: 'delete-unasked',
+    breaks: 'a replica is deleted only after those that stay have said that they are there and good',
+    apply: () => replace(ReplicaCopies, 'countGoodNow', () => async () => Number.POSITIVE_INFINITY),
+  },
+  {
+    name: 'no-drain',
+    breaks: 'what a server has that is drained is moved off it',
+    apply: () => replace(Servers, 'setDraining', () => () => undefined),
+  },
+  {
+    name: 'hasty-drain',
+    breaks: 'a server that is drained is said to be safe to stop only when all it has stands elsewhere',
+    apply: () =>
+      replace(
+        RpcServer,
+        'listen',
+        listen =>
+          function (this: RpcServer<Kind>, address) {
+            const handlers = this.options.handlers as Partial<Handlers<Kind>>;
+            if (handlers.drainStatus)
+              (this.options as { handlers: unknown }).handlers = {
+                ...handlers,
+                drainStatus: safe(handlers.drainStatus),
+              };
+            return listen.call(this, address);
+          },
+      ),
+  },
+  {
+    name: 'stay-hot',
+    breaks: 'a chunk that was read much gives its additional replicas up when it cools',
+    apply: () => replace(HotChunks, 'decay', () => () => undefined),
+  },
+  {
+    name: 'no-server-rate',
+    breaks: 'copies from and to one server keep to its rate together',
+    apply: () => replace(RateLimit, 'take', () => () => Promise.resolve()),
+  },
+  {
     name: 'serve-stale',
     breaks: 'I7: a replica with less than the master records is never read from',
     apply: () =>
@@ -265,6 +347,14 @@ export const MUTANTS: readonly Mutant[] = [
       ),
   },
 ];
+
+/** Draining is always over. */
+function safe(drainStatus: Handler<'drainStatus'>): Handler<'drainStatus'> {
+  return async (request, context) => {
+    const { body } = await drainStatus(request, context);
+    return { body: { ...body, safe: true } };
+  };
+}
 
 /** What is not there reads as zeros. */
 function paddedRead(read: Handler<'read'>): Handler<'read'> {

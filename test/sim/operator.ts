@@ -1,7 +1,8 @@
 // An operator at work: drains servers and takes it back, asks for other numbers of copies, holds the master in safe mode for a while, repairs what fsck
 // finds, and purges files from the trash, with the commands that `gfs` sends. Once the faults are over nothing is drained or held any more.
+import { sleep } from '../../src/lib/clock.js';
 import type { Platform } from '../../src/lib/platform.js';
-import { asGfsError } from '../../src/protocol/errors.js';
+import { asGfsError, hasCode } from '../../src/protocol/errors.js';
 import { type InodeId, ROOT_INODE } from '../../src/protocol/ids.js';
 import { LIMITS } from '../../src/protocol/limits.js';
 import type { MasterKind, Reply, Request } from '../../src/protocol/messages.js';
@@ -9,6 +10,7 @@ import { RpcPeers } from '../../src/rpc/peer.js';
 import type { SimRandom } from './platform/sim-random.js';
 
 const CALL_MS = 3_000;
+const ASK_AGAIN_MS = 300;
 const PAUSE_MS = [100, 2_500] as const;
 /** '' is the root, of which new files inherit. */
 const PATHS = ['shared-1', 'shared-2', ''];
@@ -36,6 +38,35 @@ export async function repairChunks(platform: Platform, master: string): Promise<
   const peers = new RpcPeers(platform, { role: 'admin', clusterId: () => '' });
   const request = { after: 0, limit: LIMITS.checkPageMax, repair: true };
   await peers.get(master).call('checkChunks', request, { timeoutMs: CALL_MS });
+}
+
+/** Drains a server; settles when it is said to be safe to stop. */
+export async function drainServer(
+  platform: Platform,
+  { master, server }: { master: string; server: string },
+): Promise<void> {
+  const peer = new RpcPeers(platform, { role: 'admin', clusterId: () => '' }).get(master);
+  await peer.call('setDraining', { server, draining: true }, { timeoutMs: CALL_MS });
+  while (!(await peer.call('drainStatus', { server }, { timeoutMs: CALL_MS })).body.safe)
+    await sleep(platform.clock, ASK_AGAIN_MS);
+}
+
+/** Has a server forgotten that is gone for good, once that takes no byte along. */
+export async function forgetServer(
+  platform: Platform,
+  { master, server }: { master: string; server: string },
+): Promise<void> {
+  const peer = new RpcPeers(platform, { role: 'admin', clusterId: () => '' }).get(master);
+  const request = { server, acceptLoss: false };
+  for (;;) {
+    try {
+      if ((await peer.call('forgetServer', request, { timeoutMs: CALL_MS })).body.forgotten) return;
+    } catch (error) {
+      // It may still be taken for up, or hold leases by time.
+      if (!hasCode(error, 'BUSY')) throw error;
+    }
+    await sleep(platform.clock, ASK_AGAIN_MS);
+  }
 }
 
 export interface OperatorOptions {

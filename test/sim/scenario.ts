@@ -12,13 +12,13 @@ import { allCheckers } from './checkers.js';
 import { Cluster, LEASE_MS, MASTER_ADDRESS, OPERATION_MS } from './cluster.js';
 import { watchCopies } from './copy-watch.js';
 import { watchDeletions } from './deletion-watch.js';
+import { CLEAN, decommission, HEALED, loseBlock } from './endings.js';
 import { planFaults } from './fault-plan.js';
 import { Faults } from './faults.js';
 import { findUnhealed } from './healed.js';
 import { type Checker, History, type HistoryEvent, type Violation } from './history.js';
-import { LOST_BLOCK, LostBlock } from './lost-block.js';
 import { type ObservedCall, observe, readToken, replyOf, requestOf } from './observer.js';
-import { Operator, repairChunks, restoreFile } from './operator.js';
+import { Operator, restoreFile } from './operator.js';
 import type { SimRandom } from './platform/sim-random.js';
 import { Simulator } from './platform/simulator.js';
 import { drawShape } from './shape.js';
@@ -65,14 +65,12 @@ const TIMES = {
   cleanMs: 30_000,
 } as const;
 const HEALED_EVERY_MS = 2_000;
-const HEALED =
-  'After faults end every sealed chunk has its goal of identical replicas that match their checksums, and no orphan remains.';
 /** Once the faults are over there is less to learn: workloads take longer pauses. */
 const CALM_PACE = 5;
 /** Seeds in which an operator drains servers and asks for other numbers of copies. */
 const OPERATOR_CHANCE = 0.4;
-/** Seeds that end with a block damaged in all its copies. */
-const LOST_BLOCK_CHANCE = 0.12;
+/** Seeds that end with something more: a block damaged in all its copies, a server that is drained and destroyed. */
+const ENDING_CHANCE = 0.2;
 const CHUNK_SIZES = [4, 8, 16, 64].map(kib => kib * 1024);
 
 export async function runScenario(seed: number, options: ScenarioOptions = {}): Promise<ScenarioResult> {
@@ -308,32 +306,27 @@ class Scenario {
     const unhealed = await this.awaitNothing(async () => findUnhealed(this.cluster), TIMES.healedMs);
     if (unhealed !== undefined) this.fail(HEALED, unhealed);
     const unclean = await this.awaitNothing(() => findUnclean(this.cluster), TIMES.cleanMs);
-    if (unclean !== undefined) this.fail("The master's own check finds nothing when all is well.", unclean);
-    if (this.history.violations.length === 0 && this.simulator.random('loses a block').chance(LOST_BLOCK_CHANCE))
-      await this.loseBlock();
+    if (unclean !== undefined) this.fail(CLEAN, unclean);
+    if (this.history.violations.length === 0) await this.end();
   }
 
-  /** Beyond what the cluster can save: one block goes in all its copies. */
-  private async loseBlock(): Promise<void> {
-    const { cluster } = this;
-    const random = this.simulator.random('lost block');
-    const lost = LostBlock.make(cluster, random, [...this.files.keys()]);
-    if (!lost) return;
-    if (!(await this.withReader('last3', actor => lost.read(actor)))) return;
-    const wrong = await this.awaitNothing(() => lost.findWrong(), TIMES.healedMs);
-    if (wrong !== undefined) this.fail(LOST_BLOCK, wrong);
-    const readOthers = async (actor: Actor): Promise<void> => {
-      await lost.read(actor);
-      await this.readAll(actor, lost.inode);
-    };
-    if (!(await this.withReader('last4', readOthers))) return;
-    const gone = lost.findGone();
-    if (gone !== undefined) this.fail(LOST_BLOCK, gone);
-    lost.bringBack(random);
-    cluster.addOperator('repairer', platform => repairChunks(platform, MASTER_ADDRESS));
-    const unhealed = await this.awaitNothing(async () => findUnhealed(cluster), TIMES.healedMs);
-    if (unhealed !== undefined) this.fail(HEALED, unhealed);
-    await this.withReader('last5', actor => this.readAll(actor));
+  private async end(): Promise<void> {
+    const { cluster, simulator, history } = this;
+    const random = simulator.random('ending');
+    const ending = random.chance(ENDING_CHANCE) ? [loseBlock, decommission][random.int(2)] : undefined;
+    await ending?.({
+      ...{ cluster, random },
+      files: new Set(this.files.keys()),
+      withReader: (name, work) => this.withReader(name, work),
+      readAll: (actor, except) => this.readAll(actor, except),
+      await: async (promise, look) => {
+        const wrong = await this.awaitNothing(look, TIMES.healedMs);
+        if (wrong !== undefined) this.fail(promise, wrong);
+      },
+      until: isReached => this.until(isReached, TIMES.healedMs),
+      fail: (promise, what) => this.fail(promise, what),
+      isFailed: () => history.violations.length > 0,
+    });
   }
 
   /** Lets a client that has seen nothing do `work`; false when the scenario is to end. */
