@@ -91,8 +91,9 @@ export function chunkserverHandlers(parts: ApiParts): Handlers<ChunkserverKind> 
       order(request);
       return { body: { lengthBytes: await leaseReturn.revoke(request.handle, request.version) } };
     },
-    inspectChunk: request => {
+    inspectChunk: async request => {
       order(request);
+      if (request.verify) await orders.verify(request.handle, bytes => parts.copiesOut.take(bytes, parts.wait));
       return { body: orders.inspect(request.handle) };
     },
 

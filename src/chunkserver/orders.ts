@@ -2,7 +2,7 @@
 // appends takes effect in the turn an order arrives; the slow rest runs one order after another per chunk, and judges anew after every wait.
 import type { Logger } from '../lib/logger.js';
 import { Serial } from '../lib/serial.js';
-import { GfsError } from '../protocol/errors.js';
+import { GfsError, hasCode } from '../protocol/errors.js';
 import type { ChunkHandle } from '../protocol/ids.js';
 import { holderMs } from '../protocol/limits.js';
 import type { Reply } from '../protocol/messages.js';
@@ -11,6 +11,7 @@ import type { Chunk } from './chunk.js';
 import type { ChunkStore } from './chunk-store.js';
 import type { LeaseHolder } from './lease-holder.js';
 import type { MasterClock } from './master-clock.js';
+import { BOUNDS } from './settings.js';
 import type { TokenGate } from './token-gate.js';
 
 export interface OrderParts {
@@ -171,6 +172,24 @@ export class Orders {
       ({ sequence, offset, lengthBytes }) => sequence === query.sequence && offset + lengthBytes <= query.lengthBytes,
     );
     return entry?.offset;
+  }
+
+  /** Reads all bytes of a replica, by the name of its file, so that what is known of it is true of them. Rejects as reading does, but not for bad bytes. */
+  async verify(handle: ChunkHandle, keepRate: (lengthBytes: number) => Promise<void>): Promise<void> {
+    const chunk = this.parts.store.existing(handle);
+    if (!chunk || chunk.corrupt) return;
+    if (chunk.state === 'sealed') await chunk.disk.files.drop(handle, { discard: false });
+    for (let offset = 0; offset < chunk.recordedBytes && !chunk.gone; offset += BOUNDS.pieceBytes) {
+      const lengthBytes = Math.min(BOUNDS.pieceBytes, chunk.recordedBytes - offset);
+      await keepRate(lengthBytes);
+      try {
+        await this.parts.store.reader.read(chunk, offset, lengthBytes);
+      } catch (error) {
+        // Marked by the reader, or cut or deleted meanwhile: what is answered says so.
+        if (hasCode(error, 'CORRUPT', 'NO_CHUNK')) return;
+        throw error;
+      }
+    }
   }
 
   inspect(handle: ChunkHandle): Reply<'inspectChunk'> {

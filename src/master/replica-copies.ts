@@ -109,21 +109,42 @@ export class ReplicaCopies {
     }
   }
 
-  /** Rejects with UNAVAILABLE unless enough others say now that they are good: of what was reported some may be gone. */
+  /**
+   * Rejects with UNAVAILABLE unless enough others say now that they are good, and one of them has read all its bytes: of what was reported some may be gone,
+   * and of bytes that nobody read lately any may be bad. So no replica goes that could be the last good one.
+   */
   async remove(chunk: ChunkRecord, server: ServerId, why: string): Promise<void> {
     const { orders, locations, platform, store } = this.context;
     const { handle, version } = chunk;
-    const staying = await this.countGoodNow(chunk, server);
-    const goal = findChunk(store, handle)?.goal ?? Number.POSITIVE_INFINITY;
-    if (staying < goal)
-      throw new GfsError('UNAVAILABLE', `${staying} replicas of chunk ${handle} would be left, ${goal} are wanted`);
+    const staying = await this.goodNow(chunk, server);
+    const refuseFew = (): void => {
+      const goal = findChunk(store, handle)?.goal ?? Number.POSITIVE_INFINITY;
+      if (staying.length < goal)
+        throw new GfsError(
+          'UNAVAILABLE',
+          `${staying.length} replicas of chunk ${handle} would be left, ${goal} are wanted`,
+        );
+    };
+    refuseFew();
+    await this.verify(chunk, staying[0]!);
+    refuseFew();
     await orders.give(server, 'deleteChunk', { handle, version });
     locations.remove(handle, server);
     platform.logger.info({ handle, server, why }, 'replica deleted');
   }
 
-  /** How many replicas beside the one on `except` are current by what their servers answer; what they answer is taken over. */
-  private async countGoodNow(chunk: ChunkRecord, except: ServerId): Promise<number> {
+  /** Has a server read all bytes of its replica; rejects with UNAVAILABLE when they are not what they should be, which is then known here. */
+  private async verify(chunk: ChunkRecord, server: ServerId): Promise<void> {
+    const { orders, locations, settings } = this.context;
+    const { handle } = chunk;
+    const truth = await askReplica(orders, server, handle, { verifyMs: settings.copyTimeout });
+    if (isCurrent(truth, chunk)) return;
+    locations.report(server, truth);
+    throw new GfsError('UNAVAILABLE', `the replica of chunk ${handle} on ${server} was to stay and is not good`);
+  }
+
+  /** Servers beside `except` whose replicas are current by what they answer; what they answer is taken over. */
+  private async goodNow(chunk: ChunkRecord, except: ServerId): Promise<ServerId[]> {
     const { orders, locations, servers } = this.context;
     const { handle } = chunk;
     const others = locations
@@ -131,11 +152,11 @@ export class ReplicaCopies {
       .filter(replica => replica.server !== except && isCurrent(replica, chunk) && servers.isLive(replica.server));
     const asked = others.map(async ({ server }) => {
       const truth = await askReplica(orders, server, handle);
-      if (isCurrent(truth, chunk)) return true;
+      if (isCurrent(truth, chunk)) return [server];
       locations.report(server, truth);
-      return false;
+      return [];
     });
     const answers = await Promise.allSettled(asked);
-    return answers.filter(answer => answer.status === 'fulfilled' && answer.value).length;
+    return answers.flatMap(answer => (answer.status === 'fulfilled' ? answer.value : []));
   }
 }

@@ -808,10 +808,13 @@ export const MASTER_TO_CHUNKSERVER = {
   ),
   /** Give the lease back now (as returnLease); the answer has the length. */
   revokeLease: message(207, object({ token, handle, version }), object({ lengthBytes: size })),
-  /** State of one replica, for fileInfo and fsck: no data is read. */
+  /**
+   * State of one replica. No data is read, unless `verify` is set: then every block is compared with its checksum first, at the rate of copies, and what
+   * is answered is true of the bytes.
+   */
   inspectChunk: message(
     208,
-    object({ token, handle }),
+    object({ token, handle, verify: optional(boolean) }),
     object({ exists: boolean, report: optional(chunkReport), path: text(4096) }),
   ),
   /**

@@ -283,6 +283,23 @@ test('the scrubber finds that a chunk file was deleted although the server has i
   t.like(rig.report(rig.hosts[0]!), { corrupt: false });
 });
 
+test('a server that is asked to verify a replica reads all of it before it says what it has', async t => {
+  const rig = await Rig.start(t);
+  await rig.appendAll([pattern(3 * MiB)]);
+  const lengthBytes = await rig.seal(2);
+  const [whole, flipped, lost] = rig.hosts as [Host, Host, Host];
+  await rig.do(() => rig.read(lost, 0, 100, rig.token({ right: 'read', version: 2 })));
+  flipped.node.disk.flipBit(flipped.path());
+  lost.node.disk.loseFile(lost.path());
+
+  for (const host of rig.hosts)
+    t.like(await rig.do(() => rig.order(host, 'inspectChunk', {})), { report: { corrupt: false, lengthBytes } });
+  const verify = (host: Host) => rig.do(() => rig.order(host, 'inspectChunk', { verify: true }));
+  t.like(await verify(whole), { exists: true, report: { corrupt: false, lengthBytes } });
+  t.like(await verify(flipped), { exists: true, report: { corrupt: true } });
+  t.like(await verify(lost), { exists: true, report: { corrupt: true } });
+});
+
 test('heartbeats carry how far and how fast the scrubber is, which reads no faster than its period asks for', async t => {
   const rig = await Rig.start(t, { servers: 1, settings: { scrubPeriod: 20_000 } });
   const [host] = rig.hosts;

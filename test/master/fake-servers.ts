@@ -37,6 +37,8 @@ export class FakeServer {
   readonly bad = new Map<ChunkHandle, Reply<'mendChunk'>['bad']>();
   /** Copies that were told to stop: they end half-way. */
   readonly stopped = new Set<ChunkHandle>();
+  /** Replicas that it reports as corrupt. */
+  readonly corrupt = new Set<ChunkHandle>();
   /** Replicas that its next heartbeat names. */
   readonly changed = new Set<ChunkHandle>();
   epoch = 1;
@@ -90,7 +92,7 @@ export class FakeServer {
         lengthBytes,
         state,
         suspect,
-        corrupt: false,
+        corrupt: this.corrupt.has(handle),
       }));
   }
 

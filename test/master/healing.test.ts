@@ -626,6 +626,29 @@ test('a replica is deleted only after those that stay have said that they are th
   );
 });
 
+test('a replica is deleted only after one of those that stay was read through: what nobody read lately may be bad', async t => {
+  const cluster = await FakeCluster.start(t, { servers: 4 });
+  const { handle, chain } = await sealed(cluster, 'f');
+  const deletions = (): number => cluster.servers.reduce((sum, server) => sum + server.countOf('deleteChunk'), 0);
+  let isBad = true;
+  for (const server of cluster.servers)
+    server.before = (kind, body) => {
+      if (isBad && kind === 'inspectChunk' && body.verify) server.corrupt.add(handle);
+    };
+
+  const operator = { ...fakeConnection(), role: 'admin' as const };
+  await cluster.ask('setReplication', { where: { start: ROOT_INODE, path: 'f' }, goal: 2 }, operator);
+  await cluster.clock.advance(1_000);
+
+  t.is(deletions(), 0, 'the one that was read is bad: the others are not deleted on its account');
+  isBad = false;
+  await cluster.clock.advance(60_000);
+  const [bad] = chain.filter(server => server.corrupt.has(handle));
+  t.truthy(bad);
+  t.false(bad!.chunks.has(handle));
+  t.is(holders(cluster, handle).length, 2);
+});
+
 test('a report that was overtaken by a later one says nothing any more: it does not bring a deleted replica back', async t => {
   const cluster = await FakeCluster.start(t, { servers: 4 });
   const { handle, chain } = await sealed(cluster, 'f');

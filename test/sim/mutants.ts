@@ -280,7 +280,16 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'delete-unasked',
     breaks: 'a replica is deleted only after those that stay have said that they are there and good',
-    apply: () => replace(ReplicaCopies, 'countGoodNow', () => async () => Number.POSITIVE_INFINITY),
+    apply: () =>
+      all(
+        replace(ReplicaCopies, 'goodNow', () => async () => Array.from({ length: LIMITS.replicasMax }, () => '')),
+        replace(ReplicaCopies, 'verify', () => async () => undefined),
+      ),
+  },
+  {
+    name: 'delete-unread',
+    breaks: 'a replica is deleted only after one of those that stay has been read through',
+    apply: () => replace(ReplicaCopies, 'verify', () => async () => undefined),
   },
   {
     name: 'no-drain',
