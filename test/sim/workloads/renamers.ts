@@ -10,8 +10,9 @@ export class Renamers implements Workload {
   readonly name = 'renamers';
 
   async run(actor: Actor): Promise<void> {
-    for (let life = 1; !actor.isOver(); life++) {
-      const path = `moved-${actor.who}-${life}`;
+    while (!actor.isOver()) {
+      // Never a name that the process before may have used: what has it would be replaced.
+      const path = `moved-${actor.who}-${actor.nextWriter()}`;
       const opened = await actor.persist(() =>
         actor.name(`create ${path}`, () => actor.client.createFile(at(`${path}-0`), NEW_FILE)),
       );
