@@ -16,6 +16,9 @@ export interface LeaseReturnParts {
   tell: (lease: { handle: ChunkHandle; version: number; lengthBytes: number }) => Promise<void>;
 }
 
+/** The master was not asked: there was no connection, or another master's. */
+const UNSENT = ['UNREACHABLE', 'OVERLOADED', 'WRONG_CLUSTER', 'UNAUTHENTICATED'] as const;
+const UNANSWERED = ['CONNECTION_LOST', 'TIMED_OUT', 'STOPPING'] as const;
 /** Leases given back at the same time. */
 const RETURNS_MAX = 64;
 
@@ -53,7 +56,7 @@ export class LeaseReturn {
   }
 
   private async tryGiveBack(lease: Lease): Promise<boolean> {
-    const { leases, tell } = this.parts;
+    const { leases, tell, logger } = this.parts;
     const { chunk, lastAppendMs } = lease;
     if (leases.isOver(lease)) return false;
     await Promise.allSettled([...lease.inWork.values()]);
@@ -68,9 +71,12 @@ export class LeaseReturn {
       await tell({ handle: chunk.handle, version: lease.version, lengthBytes });
     } catch (error) {
       // Where nothing was sent, the master still counts on this lease.
-      const wasSent = !hasCode(error, 'UNREACHABLE', 'OVERLOADED');
+      const wasSent = !hasCode(error, ...UNSENT);
       if (leases.isCurrent(lease)) leases.endReturning(lease, wasSent ? 'doubtful' : before);
-      throw error;
+      if (!hasCode(error, ...UNSENT, ...UNANSWERED)) throw error;
+      // The line to the master says so once; this comes again for every lease.
+      logger.debug({ handle: chunk.handle, code: error.code }, 'the master did not take a lease back');
+      return false;
     }
     this.finish(lease);
     return true;

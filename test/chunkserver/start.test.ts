@@ -296,6 +296,22 @@ for (const [what, wrong] of [
     t.is((await rig.do(() => rig.append({ bytes: hello, sequence: 2 }))).offset, bytes.length);
   });
 
+test('a lease that another master would not take back is not in doubt: appends go on under it, and the log is not filled', async t => {
+  const rig = await Rig.start(t, { settings: { leaseIdle: 1_000 } });
+  await rig.appendAll([hello]);
+  rig.replaceMaster({ clusterId: 'another' });
+  await rig.pass(10_000);
+
+  t.is((await rig.do(() => rig.append({ bytes: hello, sequence: 2 }))).offset, hello.length);
+  t.false(rig.simulator.traceLines.some(line => /could not be given back/.test(line)));
+  rig.replaceMaster();
+  await rig.pass(10_000);
+  t.deepEqual(
+    rig.returned.map(({ lengthBytes }) => lengthBytes),
+    [2 * hello.length],
+  );
+});
+
 test('a server names the highest stamp of the metadata that it was told: at once after another start of the master, else as of two seconds before it was killed', async t => {
   const rig = await Rig.start(t, { servers: 1, settings: { data: ['/data', '/disk2'] } });
   const host = rig.hosts[0]!;
