@@ -1,11 +1,13 @@
-// What some seeds do once all is well, when no workload is in the way: a block goes in all its copies, or a server is drained, and then destroyed at the
-// cluster's word that it may be. Each ends with a cluster that is well again; how long that may take is the scenario's business.
+// What some seeds do once all is well, when no workload is in the way: a block goes in all its copies, or in all but one when fewer are wanted, or a server
+// is drained, and then destroyed at the cluster's word that it may be. Each ends with a cluster that is well again; how long that may take is the
+// scenario's business.
+import { findChunk } from '../../src/master/chunks.js';
 import type { Actor } from './actor.js';
 import { findUnclean } from './checked.js';
 import { type Cluster, DATA_DIRECTORIES, MASTER_ADDRESS } from './cluster.js';
 import { findUnhealed } from './healed.js';
 import { LOST_BLOCK, LostBlock } from './lost-block.js';
-import { drainServer, forgetServer, repairChunks } from './operator.js';
+import { drainServer, forgetServer, repairChunks, setReplication } from './operator.js';
 import type { SimRandom } from './platform/sim-random.js';
 import { allChunks, trueReplicas } from './truth.js';
 
@@ -27,6 +29,7 @@ export interface EndingParts {
 export const HEALED =
   'After faults end every sealed chunk has its goal of identical replicas that match their checksums, and no orphan remains.';
 export const CLEAN = "The master's own check finds nothing when all is well.";
+const GOAL_MIN = 2;
 const DRAINED =
   'A server is safe to stop some time after it began to be drained, and then all it has stands elsewhere.';
 
@@ -47,6 +50,31 @@ export async function loseBlock(parts: EndingParts): Promise<void> {
   cluster.addOperator('repairer', platform => repairChunks(platform, MASTER_ADDRESS));
   await parts.await(HEALED, async () => findUnhealed(cluster));
   if (!isFailed()) await withReader('last5', actor => parts.readAll(actor));
+}
+
+/** All copies of a block but one are damaged, and before anybody can have noticed fewer copies are wanted: the good one must not be what goes. */
+export async function wantFewer(parts: EndingParts): Promise<void> {
+  const { cluster, random, isFailed } = parts;
+  const { store } = cluster.masterProcess!.rooms.context;
+  const replicas = trueReplicas(cluster);
+  const choices = allChunks(store).filter(
+    ({ handle, goal, inode, references }) =>
+      goal > GOAL_MIN && references > 0 && parts.files.has(inode) && (replicas.get(handle)?.length ?? 0) === goal,
+  );
+  const chunk = choices[random.int(Math.max(1, choices.length))];
+  if (chunk?.state !== 'sealed' || chunk.lengthBytes === 0 || chunk.inode === 0) return;
+  const copies = replicas.get(chunk.handle)!;
+  const at = random.int(chunk.lengthBytes);
+  const good = random.int(copies.length);
+  for (const [i, { machine, path }] of copies.entries()) if (i !== good) machine.node.disk.flipBit(path, at);
+  const { inode } = chunk;
+  cluster.addOperator('setrep', platform =>
+    setReplication(platform, { master: MASTER_ADDRESS, inode, goal: GOAL_MIN }),
+  );
+  // Until it is wanted so, all may look well.
+  await parts.until(() => findChunk(store, chunk.handle)?.goal === GOAL_MIN);
+  await parts.await(HEALED, async () => findUnhealed(cluster));
+  if (!isFailed()) await parts.withReader('last7', actor => parts.readAll(actor));
 }
 
 /** A server is drained, destroyed as soon as that is said to be safe, and forgotten. */

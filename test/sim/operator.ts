@@ -40,6 +40,15 @@ export async function repairChunks(platform: Platform, master: string): Promise<
   await peers.get(master).call('checkChunks', request, { timeoutMs: CALL_MS });
 }
 
+/** `gfs setrep` of a file. */
+export async function setReplication(
+  platform: Platform,
+  { master, inode, goal }: { master: string; inode: InodeId; goal: number },
+): Promise<void> {
+  const peer = new RpcPeers(platform, { role: 'admin', clusterId: () => '' }).get(master);
+  await peer.call('setReplication', { where: { start: inode, path: '' }, goal }, { timeoutMs: CALL_MS });
+}
+
 /** Drains a server; settles when it is said to be safe to stop. */
 export async function drainServer(
   platform: Platform,

@@ -12,7 +12,7 @@ import { allCheckers } from './checkers.js';
 import { Cluster, LEASE_MS, MASTER_ADDRESS, OPERATION_MS } from './cluster.js';
 import { watchCopies } from './copy-watch.js';
 import { watchDeletions } from './deletion-watch.js';
-import { CLEAN, decommission, HEALED, loseBlock } from './endings.js';
+import { CLEAN, decommission, HEALED, loseBlock, wantFewer } from './endings.js';
 import { planFaults } from './fault-plan.js';
 import { Faults } from './faults.js';
 import { findUnhealed } from './healed.js';
@@ -69,8 +69,8 @@ const HEALED_EVERY_MS = 2_000;
 const CALM_PACE = 5;
 /** Seeds in which an operator drains servers and asks for other numbers of copies. */
 const OPERATOR_CHANCE = 0.4;
-/** Seeds that end with something more: a block damaged in all its copies, a server that is drained and destroyed. */
-const ENDING_CHANCE = 0.2;
+/** Seeds that end with something more. */
+const ENDING_CHANCE = 0.25;
 const CHUNK_SIZES = [4, 8, 16, 64].map(kib => kib * 1024);
 
 export async function runScenario(seed: number, options: ScenarioOptions = {}): Promise<ScenarioResult> {
@@ -313,7 +313,7 @@ class Scenario {
   private async end(): Promise<void> {
     const { cluster, simulator, history } = this;
     const random = simulator.random('ending');
-    const ending = random.chance(ENDING_CHANCE) ? [loseBlock, decommission][random.int(2)] : undefined;
+    const ending = random.chance(ENDING_CHANCE) ? [loseBlock, wantFewer, decommission][random.int(3)] : undefined;
     await ending?.({
       ...{ cluster, random },
       files: new Set(this.files.keys()),
