@@ -7,24 +7,22 @@ import { AssertionError } from '../../src/lib/assert.js';
 import type { GfsError } from '../../src/protocol/errors.js';
 import { Actor } from './actor.js';
 import { Caretaker } from './caretaker.js';
-import { findContradiction, findUnclean } from './checked.js';
 import { allCheckers } from './checkers.js';
 import { Cluster, LEASE_MS, MASTER_ADDRESS, OPERATION_MS } from './cluster.js';
 import { watchCopies } from './copy-watch.js';
 import { watchDeletions } from './deletion-watch.js';
-import { CLEAN, decommission, HEALED, loseBlock, wantFewer } from './endings.js';
 import { planFaults } from './fault-plan.js';
 import { Faults } from './faults.js';
-import { findUnhealed } from './healed.js';
-import { type Checker, History, type HistoryEvent, type Violation } from './history.js';
+import { History, type Violation } from './history.js';
+import { Judge } from './judge.js';
+import { KnownFiles } from './known-files.js';
 import { type ObservedCall, observe, readToken, replyOf, requestOf } from './observer.js';
-import { Operator, restoreFile } from './operator.js';
+import { Operator } from './operator.js';
 import type { SimRandom } from './platform/sim-random.js';
 import { Simulator } from './platform/simulator.js';
 import { drawShape } from './shape.js';
 import { showAnswer, showCall, WriterNames } from './show-call.js';
 import { chooseWorkloads } from './workloads/choose.js';
-import { at } from './workloads/workload.js';
 
 export interface ScenarioOptions {
   /** Indices of planned faults to leave out. */
@@ -57,20 +55,11 @@ const TIMES = {
   recoveryMs: 6_000,
   /** Work goes on for so long after that. */
   calmMs: 1_500,
-  /** The last reads succeed within this. */
-  finalMs: 40_000,
-  /** Then every chunk has its copies, and what nobody needs is gone, within this: the grace of garbage and a round of scrubbing are in it. */
-  healedMs: 120_000,
-  /** After that the master's own check finds nothing more within this. */
-  cleanMs: 30_000,
 } as const;
-const HEALED_EVERY_MS = 2_000;
 /** Once the faults are over there is less to learn: workloads take longer pauses. */
 const CALM_PACE = 5;
 /** Seeds in which an operator drains servers and asks for other numbers of copies. */
 const OPERATOR_CHANCE = 0.4;
-/** Seeds that end with something more. */
-const ENDING_CHANCE = 0.25;
 const CHUNK_SIZES = [4, 8, 16, 64].map(kib => kib * 1024);
 
 export async function runScenario(seed: number, options: ScenarioOptions = {}): Promise<ScenarioResult> {
@@ -86,15 +75,8 @@ class Scenario {
   private readonly plannedFaults: ReturnType<typeof planFaults>;
   private readonly hosts = new WeakMap<object, string>();
   private readonly writers = new WriterNames();
-  private readonly files = new Map<number, HistoryEvent & { kind: 'file' }>();
-  /** Files that were deleted, and of those the names they got out of the trash. */
-  private readonly unlinked = new Set<number>();
-  private readonly purged = new Set<number>();
-  /** The names that were acknowledged last. */
-  private readonly names = new Map<number, string>();
-  /** Files whose deletion was asked for. */
-  private readonly mayBeGone = new Set<number>();
-  private readonly restored = new Map<number, string>();
+  private readonly known = new KnownFiles();
+  private readonly judge: Judge;
   private readonly workloads: ReturnType<typeof chooseWorkloads>;
   /** Runs of workloads on processes that live. */
   private readonly lives = new Map<string, number>();
@@ -127,7 +109,7 @@ class Scenario {
     const deafClients = habits.chance(0.4);
     this.history = new History(
       () => this.simulator.nowMs,
-      [this.collector(), ...allCheckers({ recoveryMs: TIMES.recoveryMs, copyLimits })],
+      [this.known, ...allCheckers({ recoveryMs: TIMES.recoveryMs, copyLimits })],
       line => this.simulator.trace(line()),
     );
     this.cluster = new Cluster(
@@ -164,6 +146,13 @@ class Scenario {
       deletions: watchDeletions(() => this.simulator.nowMs),
       onFault: (fault, node) => this.history.tell({ kind: 'fault', fault, node, atMs: this.simulator.nowMs }),
       onGoOn: (node, sinceMs) => this.history.tell({ kind: 'wentOn', node, sinceMs, atMs: this.simulator.nowMs }),
+    });
+    this.judge = new Judge({
+      ...{ simulator: this.simulator, cluster: this.cluster, history: this.history, known: this.known },
+      pass: durationMs => this.pass(durationMs),
+      until: (isReached, maxMs) => this.until(isReached, maxMs),
+      fail: (promise, what) => this.fail(promise, what),
+      bug: error => this.bug(error),
     });
     this.workloads = chooseWorkloads(random, this.cluster.clients.length, { isDurable });
   }
@@ -238,7 +227,7 @@ class Scenario {
       );
     }
     history.tell({ kind: 'quiet', atMs: this.simulator.nowMs });
-    await this.judge();
+    await this.judge.judge();
   }
 
   private startOperator(): void {
@@ -250,7 +239,7 @@ class Scenario {
         servers: cluster.servers.map(({ name }) => `${name}:9411`),
         random: simulator.random('operator'),
         isOver: () => this.isHealed,
-        onPurge: inode => this.purged.add(inode),
+        onPurge: inode => this.known.purged.add(inode),
         onRepaired: what => this.fail('The rows of the metadata agree with one another.', what),
         trace: line => simulator.trace(line),
       });
@@ -274,124 +263,6 @@ class Scenario {
     });
   }
 
-  /** What was deleted gets a name again out of the trash, where it has to be unless a disk ran full. */
-  private async restoreAll(): Promise<void> {
-    const inodes = [...this.unlinked].filter(inode => !this.purged.has(inode)).sort((a, b) => a - b);
-    let isDone = inodes.length === 0;
-    if (isDone || (this.simulator.faultCounts.get('full disk') ?? 0) > 0) return;
-    this.cluster.addOperator('restorer', async platform => {
-      for (const inode of inodes) {
-        const path = `restored-${inode}`;
-        const code = await restoreFile(platform, { master: MASTER_ADDRESS, inode, path });
-        if (code === undefined) this.restored.set(inode, path);
-        else this.fail('The trash holds what was deleted for its time.', `Inode ${inode} is not there: ${code}.`);
-      }
-      isDone = true;
-    });
-    await this.until(() => isDone, TIMES.finalMs);
-    if (!isDone && this.history.violations.length === 0)
-      this.fail('The trash holds what was deleted for its time.', 'It does not answer.');
-  }
-
-  /** Everything is read back by clients that have seen nothing, and the master's rows are checked. */
-  private async judge(): Promise<void> {
-    await this.restoreAll();
-    for (const name of ['last1', 'last2']) if (!(await this.withReader(name, actor => this.readAll(actor)))) return;
-    const master = this.cluster.masterProcess;
-    if (!master) return this.fail('The master runs when all is well.', 'It does not.');
-    // Garbage may be collected while its rows are read, so this is not the strict check of a store at rest.
-    const contradiction = await this.awaitNothing(() => findContradiction(this.cluster), 0);
-    if (contradiction !== undefined) this.fail('The rows of the metadata agree with one another.', contradiction);
-    for (const server of this.cluster.serverProcesses.values()) server.checkInvariants();
-    const unhealed = await this.awaitNothing(async () => findUnhealed(this.cluster), TIMES.healedMs);
-    if (unhealed !== undefined) this.fail(HEALED, unhealed);
-    const unclean = await this.awaitNothing(() => findUnclean(this.cluster), TIMES.cleanMs);
-    if (unclean !== undefined) this.fail(CLEAN, unclean);
-    if (this.history.violations.length === 0) await this.end();
-  }
-
-  private async end(): Promise<void> {
-    const { cluster, simulator, history } = this;
-    const random = simulator.random('ending');
-    const ending = random.chance(ENDING_CHANCE) ? [loseBlock, wantFewer, decommission][random.int(3)] : undefined;
-    await ending?.({
-      ...{ cluster, random },
-      files: new Set(this.files.keys()),
-      withReader: (name, work) => this.withReader(name, work),
-      readAll: (actor, except) => this.readAll(actor, except),
-      await: async (promise, look) => {
-        const wrong = await this.awaitNothing(look, TIMES.healedMs);
-        if (wrong !== undefined) this.fail(promise, wrong);
-      },
-      until: isReached => this.until(isReached, TIMES.healedMs),
-      fail: (promise, what) => this.fail(promise, what),
-      isFailed: () => history.violations.length > 0,
-    });
-  }
-
-  /** Lets a client that has seen nothing do `work`; false when the scenario is to end. */
-  private async withReader(name: string, work: (actor: Actor) => Promise<void>): Promise<boolean> {
-    let isDone = false;
-    this.onReader = (actor: Actor) => {
-      work(actor).then(
-        () => {
-          isDone = true;
-        },
-        error => this.bug(error),
-      );
-    };
-    this.cluster.addClient(name);
-    if (await this.until(() => isDone, TIMES.finalMs)) return true;
-    if (this.history.violations.length === 0)
-      this.fail('What was acknowledged can be read when all is well.', 'The last reads did not end.');
-    return false;
-  }
-
-  /** Looks again and again until nothing is wrong: what still is when the time for it is over. */
-  private async awaitNothing(look: () => Promise<string | undefined>, maxMs: number): Promise<string | undefined> {
-    for (let waitedMs = 0; ; waitedMs += HEALED_EVERY_MS) {
-      let found: { wrong: string | undefined } | undefined;
-      look().then(
-        wrong => {
-          found = { wrong };
-        },
-        error => this.bug(error),
-      );
-      if (!(await this.until(() => found !== undefined, TIMES.finalMs)) || found?.wrong === undefined) return undefined;
-      if (waitedMs >= maxMs) return found.wrong;
-      if (!(await this.pass(HEALED_EVERY_MS))) return undefined;
-    }
-  }
-
-  private onReader: ((actor: Actor) => void) | undefined;
-
-  private async readAll(actor: Actor, except?: number): Promise<void> {
-    for (const { file: inode, style } of this.files.values()) {
-      if (inode === except) continue;
-      for (let attempt = 1; ; attempt++) {
-        const error = await actor.attempt(async () => {
-          const file = await actor.client.openInode(inode);
-          const { sizeBytes } = await actor.size(file);
-          await actor.read(file, 0, sizeBytes + 1, { final: true, watchCuts: style.kind === 'cut' });
-          await file.close();
-          const path = this.restored.get(inode) ?? this.names.get(inode);
-          if (path !== undefined && (await actor.client.lookup(at(path))).inode !== inode)
-            actor.history.violate('A name that was acknowledged stays.', `${path} is not inode ${inode}.`);
-        });
-        // Deleted for good, as its workload wanted.
-        const isGone = error?.code === 'STALE' || error?.code === 'NOT_FOUND';
-        if (!error || (isGone && this.mayBeGone.has(inode) && !this.restored.has(inode))) break;
-        if (this.history.violations.length > 0) return;
-        if (attempt === 5)
-          return this.fail(
-            'What was acknowledged can be read when all is well.',
-            `Inode ${inode}: ${error.code} ${error.message}`,
-          );
-        await actor.sleep(500);
-      }
-    }
-  }
-
   private onClient(
     name: string,
     client: ConstructorParameters<typeof Actor>[0]['client'],
@@ -410,7 +281,7 @@ class Scenario {
       nextWriter: () => ++this.writerCount,
     });
     if (name.startsWith('last')) {
-      this.onReader?.(actor);
+      this.judge.onReader?.(actor);
       return;
     }
     const index = this.cluster.clients.findIndex(machine => machine.name === name);
@@ -428,23 +299,6 @@ class Scenario {
         ended();
       });
     }
-  }
-
-  /** No judge: notes which files there are. */
-  private collector(): Checker {
-    return {
-      promise: '',
-      on: event => {
-        if (event.kind === 'file') this.files.set(event.file, event);
-        if (event.kind === 'unlinked') this.unlinked.add(event.file);
-        if (event.kind === 'named') {
-          if (event.path === undefined) this.names.delete(event.file);
-          else this.names.set(event.file, event.path);
-          if (event.mayGo) this.mayBeGone.add(event.file);
-        }
-        return undefined;
-      },
-    };
   }
 
   private onDeath(host: string): void {
