@@ -1,25 +1,33 @@
-// The part of one file's map from offsets to chunks that this client has seen, with tokens. It holds one generation of the file; who knows
-// of a newer one clears it. Invariant: extents are in order and do not overlap.
+// The part of one file's map from offsets to chunks that this client has seen, with tokens and until when their places count as fresh. It holds
+// one generation of the file; who knows of a newer one clears it. Invariant: extents are in order and do not overlap.
 import { assert } from '../lib/assert.js';
 import type { WireExtent } from '../protocol/messages.js';
 import { CLIENT_LIMITS } from './settings.js';
 
+export interface KnownExtent extends WireExtent {
+  /** By the monotonic clock; afterwards it is as good for reading, but copies may have come or gone. */
+  readonly freshUntilMs: number;
+  /** Where the page began that it came with: asking from there makes all of the page fresh again. */
+  readonly pageByte: number;
+}
+
 export class ChunkMap {
-  #extents: WireExtent[] = [];
+  #extents: KnownExtent[] = [];
 
   get count(): number {
     return this.#extents.length;
   }
 
   /** The extent that holds the byte at `offset`, or undefined when it is not known here. */
-  find(offset: number): WireExtent | undefined {
+  find(offset: number): KnownExtent | undefined {
     const extent = this.#extents[this.#indexAfter(offset) - 1];
     return extent && offset < extent.fileOffset + extent.lengthBytes ? extent : undefined;
   }
 
   /** Takes a page of neighbouring extents, in order; they replace what was known of the same bytes. */
-  insert(page: readonly WireExtent[]): void {
-    const fresh = page.filter(extent => extent.lengthBytes > 0);
+  insert(page: readonly WireExtent[], freshUntilMs: number): void {
+    const told = page.filter(extent => extent.lengthBytes > 0);
+    const fresh = told.map(extent => ({ ...extent, freshUntilMs, pageByte: told[0]!.fileOffset }));
     const first = fresh[0];
     const last = fresh[fresh.length - 1];
     if (!first || !last) return;

@@ -1,11 +1,12 @@
 // Committed bytes of a file from its chunks' replicas: finds the extents, asks the nearest replica, fails over to the next, and asks the master
-// for newer locations when none served. It never asks for bytes past those known to be committed, and keeps no bytes.
+// for newer locations when none served or they are old. It never asks for bytes past those known to be committed, and keeps no bytes.
 import { Serial } from '../lib/serial.js';
 import { asGfsError, GfsError } from '../protocol/errors.js';
 import { type ChunkHandle, HOLE, type InodeId } from '../protocol/ids.js';
 import { LIMITS } from '../protocol/limits.js';
 import type { WireReplica } from '../protocol/messages.js';
 import { Backoff } from './backoff.js';
+import type { KnownExtent } from './chunk-map.js';
 import type { InodeState } from './inode-state.js';
 import type { MasterLink } from './master-link.js';
 import type { ClientParts } from './parts.js';
@@ -27,6 +28,8 @@ interface Source {
   readonly token: Buffer | undefined;
   /** The master's answer it comes from, to tell a newer one. */
   readonly origin: object;
+  /** Undefined for the open chunk, whose copies never change. */
+  readonly known: KnownExtent | undefined;
 }
 
 interface Job {
@@ -43,6 +46,10 @@ export class ChunkReader {
   readonly #choice: ReplicaChoice;
   /** One question about the map of a file at a time. */
   readonly #asking = new Serial<InodeId>();
+  /** Whether places are being asked for that a read did not have to wait for: one question at a time, over all files. */
+  #isRefreshing = false;
+  /** After a question that failed. */
+  #refreshNotBeforeMs = Number.NEGATIVE_INFINITY;
 
   constructor(
     private readonly parts: ClientParts,
@@ -86,6 +93,7 @@ export class ChunkReader {
     const patientUntilMs = Math.min(job.deadlineMs, clock.monotonicMs() + settings.readPatienceMs);
     const backoff = new Backoff(this.parts, patientUntilMs);
     let source = find(job.state, fromByte) ?? (await this.#locate(job, fromByte, undefined));
+    if (source.known && source.handle !== HOLE) this.#refreshOld(job.state, source.known);
     for (let round = 1; ; round++) {
       if (source.endByte < toByte) throw new Superseded('an extent became shorter');
       if (source.handle === HOLE) return zeros(toByte - fromByte);
@@ -171,18 +179,41 @@ export class ChunkReader {
         if (found && found.origin !== known?.origin) return found;
         const leftMs = deadlineMs - this.parts.clock.monotonicMs();
         if (leftMs <= 0) throw new GfsError('TIMED_OUT', `the chunk at offset ${offset} could not be found in time`);
-        const page = await this.link.call(
-          'locate',
-          { inode: state.inode, fromByte: offset, limit: CLIENT_LIMITS.extentPage },
-          { deadlineMs },
-        );
-        state.note(page.attributes, page.tail, this.parts.clock.monotonicMs());
+        await this.#askMaster(state, offset, deadlineMs);
         if (state.generation !== job.generation) throw new Superseded('the file was cut');
-        if (page.attributes.generation === job.generation) state.chunks.insert(page.extents);
         // A chunk that is being sealed may be neither an extent nor the open chunk for a moment.
         if (!find(state, offset)) await backoff.pause();
       }
     });
+  }
+
+  /** Places of a page of extents from `offset` on, noted. */
+  async #askMaster(state: InodeState, offset: number, deadlineMs: number): Promise<void> {
+    const { clock, random, settings } = this.parts;
+    const request = { inode: state.inode, fromByte: offset, limit: CLIENT_LIMITS.extentPage };
+    const page = await this.link.call('locate', request, { deadlineMs });
+    const nowMs = clock.monotonicMs();
+    state.note(page.attributes, page.tail, nowMs);
+    if (page.attributes.generation !== state.generation) return;
+    const ageMs = settings.relocateMs * (1 + CLIENT_LIMITS.relocateJitter * random.float());
+    state.chunks.insert(page.extents, nowMs + ageMs);
+  }
+
+  /** A chunk that is read much gets more copies: who reads it hears of them after a while, without waiting (paper, §2.4; document 001). */
+  #refreshOld(state: InodeState, known: KnownExtent): void {
+    const { clock, settings, logger } = this.parts;
+    const nowMs = clock.monotonicMs();
+    if (nowMs < known.freshUntilMs || this.#isRefreshing || nowMs < this.#refreshNotBeforeMs) return;
+    this.#isRefreshing = true;
+    this.#askMaster(state, known.pageByte, this.link.deadline())
+      .catch(error => {
+        const { code } = asGfsError(error);
+        logger.debug({ inode: state.inode, code }, 'reading goes on with the places known before');
+        this.#refreshNotBeforeMs = clock.monotonicMs() + settings.relocateMs;
+      })
+      .finally(() => {
+        this.#isRefreshing = false;
+      });
   }
 }
 
@@ -190,7 +221,8 @@ function find(state: InodeState, offset: number): Source | undefined {
   const extent = state.chunks.find(offset);
   if (extent) {
     const { handle, fileOffset, chunkOffset, lengthBytes, replicas, token } = extent;
-    return { handle, fileOffset, chunkOffset, endByte: fileOffset + lengthBytes, replicas, token, origin: extent };
+    const endByte = fileOffset + lengthBytes;
+    return { handle, fileOffset, chunkOffset, endByte, replicas, token, origin: extent, known: extent };
   }
   const { tail } = state;
   const endByte = state.tailEndByte();
@@ -203,6 +235,7 @@ function find(state: InodeState, offset: number): Source | undefined {
     replicas: tail.chain,
     token: tail.token,
     origin: tail,
+    known: undefined,
   };
 }
 

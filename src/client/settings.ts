@@ -30,6 +30,9 @@ export const CLIENT_SETTINGS = {
   readPatienceMs: duration(15_000, 'how long a read waits for a readable replica before it fails'),
   avoidMs: duration(5_000, 'a chunkserver that failed a read is asked last for this long'),
   revalidateMs: duration(1_000, 'what is known of a file that is read may be this old'),
+  relocateMs: duration(15_000, 'places of chunks that are read are asked for again, beside reading, when this old', {
+    min: 100,
+  }),
   retryFirstMs: duration(20, 'pause before the first repetition; it doubles, with jitter', { min: 1 }),
   retryMaxMs: duration(500, 'longest pause between repetitions', { min: 1 }),
   appendsInFlight: countSetting(LIMITS.appendsInFlightMax, 'appends of one open file that may be unanswered', {
@@ -66,6 +69,8 @@ export const CLIENT_LIMITS = {
   extentsPerFileMax: 65_536,
   /** Extents asked for at once. */
   extentPage: 256,
+  /** Places are asked for again after up to this much more than relocateMs, so that clients which began together do not ask together. */
+  relocateJitter: 1,
   /** Attempts in one chunk without asking the master, for answers that mean "send it again". */
   resendsMax: 3,
   /** What ends late by so much is given up, without the reason that may be told at the deadline. */
