@@ -5,9 +5,10 @@ import path from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import type { Gfs } from '../../src/client/index.js';
 import { Cluster, until } from './cluster.js';
-import { bytesOf, client, flipBit, isWell, pause, report, smallDisks, startReader } from './healing.js';
+import { bytesOf, client, flipBit, isWell, pause, report, smallDisks } from './healing.js';
 import { mountProblem, testUnless } from './needs.js';
 import { program, shell } from './processes.js';
+import { startReaders } from './readers.js';
 
 const mountTest = testUnless(await mountProblem());
 const fileCount = Number(process.env['GFS_TEST_HEALING_FILES'] ?? 60);
@@ -57,7 +58,7 @@ test.serial(
     const chunksOf = await Promise.all(names.map(name => gfs.chunks(name)));
     t.true(chunksOf.every(chunks => chunks.length === 1));
 
-    const stopReading = startReader(t, gfs, names, lengthBytes);
+    const stopReading = startReaders(t, cluster, names, lengthBytes);
     const startMs = Date.now();
     await cluster.servers[0]!.daemon.stop('SIGKILL');
     await cluster.servers[1]!.daemon.stop('SIGKILL');
@@ -120,8 +121,9 @@ test.serial(
     );
     t.log(`${seen.reads} reads meanwhile, ${seen.failures} failed`);
     t.deepEqual(seen.wrong, []);
-    t.true(seen.reads > 0);
-    await checkAll(t, gfs, names, lengthBytes);
+    t.true(seen.reads > names.length);
+    t.true(seen.receivedBytes >= seen.reads * lengthBytes, 'servers were asked for every byte');
+    await checkAll(t, await client(t, cluster), names, lengthBytes);
     const fsck = await cluster.gfs('fsck');
     t.is(fsck.code, 0, fsck.stdout + fsck.stderr);
   },

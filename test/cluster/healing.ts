@@ -1,5 +1,4 @@
-// What the healing tests share: files whose bytes can be told from their names, readers that check every byte while servers come and go, and waiting
-// until every chunk has its copies. It asks the master over the wire and looks at flat files on the disk.
+// What the healing tests share: files whose bytes can be told from their names, and waiting until every chunk has its copies. It asks the master over the wire and looks at flat files on the disk.
 import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
@@ -43,35 +42,6 @@ export function report(cluster: Cluster): Promise<Report> {
 /** Whether every chunk has exactly as many good copies as it should, or takes appends on all of them. */
 export function isWell({ chunks }: Report, copies = 3): boolean {
   return chunks.degraded === 0 && chunks.lost === 0 && chunks.byCopies.every(entry => entry.copies === copies);
-}
-
-/** Reads files at random until it is stopped. A read may fail; a wrong byte fails the test. */
-export function startReader(t: ExecutionContext, gfs: Gfs, names: readonly string[], lengthBytes: number) {
-  let isStopped = false;
-  const seen = { reads: 0, failures: 0, wrong: [] as string[] };
-  const run = async (): Promise<void> => {
-    for (let i = 0; !isStopped; i++) {
-      const name = names[(i * 7919) % names.length]!;
-      try {
-        const bytes = await gfs.readFile(name);
-        seen.reads++;
-        if (!bytes.equals(bytesOf(name, lengthBytes))) seen.wrong.push(name);
-      } catch (error) {
-        seen.failures++;
-        t.log(`${name}: ${(error as Error).message}`);
-      }
-      await pause(5);
-    }
-  };
-  const done = run();
-  t.teardown(() => {
-    isStopped = true;
-  });
-  return async (): Promise<typeof seen> => {
-    isStopped = true;
-    await done;
-    return seen;
-  };
 }
 
 /** Turns one bit of a file over, somewhere in its first `lengthBytes`. */

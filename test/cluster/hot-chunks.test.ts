@@ -1,39 +1,11 @@
 // Chunks that are read much, on real processes (document 001): they get more copies, and the readers that were there before read from those too.
 import test from 'ava';
-import { systemPlatform } from '../../src/cli/system-platform.js';
-import { connectFileSystem } from '../../src/client/connect.js';
-import { silentLogger } from '../../src/lib/logger.js';
-import type { Address, Connection, Transport } from '../../src/lib/transport.js';
-import type { InodeId } from '../../src/protocol/ids.js';
 import { Cluster, until } from './cluster.js';
 import { bytesOf, client } from './healing.js';
+import { countingClient, type Received } from './readers.js';
 
 const NAME = '/hot';
 const LENGTH = 1_500_000;
-
-/** The same doors, counting what each server sends. */
-function counting(transport: Transport, receivedBytes: Map<Address, number>): Transport {
-  return {
-    listen: (address, onConnection) => transport.listen(address, onConnection),
-    connect: async (address, timeoutMs) => {
-      const connection = await transport.connect(address, timeoutMs);
-      return new Proxy(connection, {
-        set: (target: Connection, key, value) => {
-          const onData = value as Connection['onData'];
-          const counted = (data: Buffer): void => {
-            receivedBytes.set(address, (receivedBytes.get(address) ?? 0) + data.length);
-            onData(data);
-          };
-          return Reflect.set(target, key, key === 'onData' ? counted : value);
-        },
-        get: (target, key) => {
-          const value = Reflect.get(target, key);
-          return typeof value === 'function' ? value.bind(target) : value;
-        },
-      });
-    },
-  };
-}
 
 test('document 001: a reader that made a chunk hot reads from its new copies, and every byte is right', async t => {
   t.timeout(90_000);
@@ -54,32 +26,20 @@ test('document 001: a reader that made a chunk hot reads from its new copies, an
   const before = await places();
   t.is(before.length, 3);
 
-  const platform = systemPlatform({ logger: silentLogger });
-  const receivedBytes = new Map<Address, number>();
-  const reader = await connectFileSystem(
-    { ...platform, transport: counting(platform.transport, receivedBytes) },
-    // Hardly a cache and no large requests, so that each round is many reads of the servers.
-    {
-      master: cluster.masterAddress,
-      name: 'reader',
-      settings: { cacheBytes: 1_048_576, readRequestBytes: 65_536, readAheadBytes: 0, relocateMs: 1_000 },
-    },
-  );
-  t.teardown(() => reader.close());
-  const { inode } = await reader.lookup({ start: 1 as InodeId, path: NAME.slice(1) });
-  const file = await reader.openInode(inode);
+  const received: Received = new Map();
+  // No large requests, so that each round is many reads.
+  const settings = { readRequestBytes: 65_536, relocateMs: 1_000 };
+  const reader = await countingClient(t, cluster, received, settings);
   const round = async (): Promise<void> => {
-    t.true(Buffer.concat(await file.read(0, LENGTH)).equals(expected));
+    t.true((await reader.readFile(NAME)).equals(expected));
   };
 
   await round();
-  t.deepEqual(
-    [...receivedBytes.keys()].filter(address => address !== cluster.masterAddress && !before.includes(address)),
-    [],
-  );
+  const others = cluster.servers.map(({ address }) => address).filter(address => !before.includes(address));
+  t.true(others.every(address => !received.has(address)));
   await until('each of the five servers has sent much of the chunk to the same reader', async () => {
     await round();
-    return cluster.servers.every(({ address }) => (receivedBytes.get(address) ?? 0) > LENGTH);
+    return cluster.servers.every(({ address }) => (received.get(address) ?? 0) > LENGTH);
   });
   t.is((await places()).length, 5);
 });

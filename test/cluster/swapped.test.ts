@@ -4,8 +4,9 @@ import fs from 'node:fs';
 import path from 'node:path';
 import test from 'ava';
 import { Cluster, until } from './cluster.js';
-import { bytesOf, client, isWell, report, startReader } from './healing.js';
+import { bytesOf, client, isWell, report } from './healing.js';
 import { Daemon, program } from './processes.js';
+import { startReaders } from './readers.js';
 
 const LENGTH = 100_000;
 const FAST = ['--lease', '2s', '--dead-after', '1500ms', '--rereplicate-after', '1s'];
@@ -37,7 +38,7 @@ for (const how of ['SIGTERM', 'SIGKILL'] as const)
       };
       await gfs.writeFile('/log', Buffer.alloc(0));
       for (let i = 0; i < 8; i++) await append();
-      const stopReading = startReader(t, gfs, names, LENGTH);
+      const stopReading = startReaders(t, cluster, names, LENGTH);
       const [a, b] = cluster.servers as [(typeof cluster.servers)[0], (typeof cluster.servers)[0]];
       const idsOf = async () =>
         (await report(cluster)).servers.filter(({ address }) => [a.address, b.address].includes(address));
@@ -54,9 +55,10 @@ for (const how of ['SIGTERM', 'SIGKILL'] as const)
       const after = await idsOf();
       for (const { id, address } of before) t.not(after.find(server => server.id === id)?.address, address);
       for (let i = 0; i < 8; i++) await append();
-      const { wrong, reads } = await stopReading();
+      const { wrong, reads, receivedBytes } = await stopReading();
       t.deepEqual(wrong, []);
-      t.true(reads > 0);
+      t.true(reads > names.length);
+      t.true(receivedBytes >= reads * LENGTH, 'servers were asked for every byte');
       for (const reader of [gfs, await client(t, cluster)]) {
         for (const name of names) t.true((await reader.readFile(name)).equals(bytesOf(name, LENGTH)), name);
         t.true((await reader.readFile('/log')).equals(Buffer.concat(log)));
