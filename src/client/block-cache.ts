@@ -15,9 +15,11 @@ export const BLOCK_BYTES = LIMITS.blockBytes;
 const COPIED_BYTES_MAX = 16 * 1024;
 
 export class BlockCache {
-  readonly #blocks: LRUCache<string, Block>;
+  /** Undefined without a cache. */
+  readonly #blocks: LRUCache<string, Block> | undefined;
 
   constructor(cacheBytes: number) {
+    if (cacheBytes === 0) return;
     this.#blocks = new LRUCache<string, Block>({
       maxSize: cacheBytes,
       maxEntrySize: cacheBytes,
@@ -26,17 +28,17 @@ export class BlockCache {
   }
 
   get(state: InodeState, index: number): Block | undefined {
-    return this.#blocks.get(blockKey(state, index));
+    return this.#blocks?.get(blockKey(state, index));
   }
 
   set(key: string, block: Block): void {
-    const known = this.#blocks.peek(key);
+    const known = this.#blocks?.peek(key);
     if (known && known.lengthBytes >= block.lengthBytes) return;
-    this.#blocks.set(key, block.lengthBytes > COPIED_BYTES_MAX ? block : copyOf(block));
+    this.#blocks?.set(key, block.lengthBytes > COPIED_BYTES_MAX ? block : copyOf(block));
   }
 
   clear(): void {
-    this.#blocks.clear();
+    this.#blocks?.clear();
   }
 }
 

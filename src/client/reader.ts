@@ -109,8 +109,11 @@ export class Reader {
       // A first read from the start is taken for the beginning of a sequential one.
       if (offset !== 0) return;
     }
-    const firstBytes = Math.min(settings.readRequestBytes, settings.readAheadBytes);
-    this.#windowBytes = Math.min(settings.readAheadBytes, Math.max(firstBytes, this.#windowBytes * 2));
+    // What would be pushed out of the cache before it is read is better not asked for.
+    const windowMax = Math.min(settings.readAheadBytes, Math.floor(settings.cacheBytes / 2));
+    if (windowMax === 0) return;
+    const firstBytes = Math.min(settings.readRequestBytes, windowMax);
+    this.#windowBytes = Math.min(windowMax, Math.max(firstBytes, this.#windowBytes * 2));
     this.#aheadUntil = Math.max(this.#aheadUntil, endByte);
     // Requests are made a whole window half at a time, so that they are large.
     if (this.#aheadUntil - endByte > this.#windowBytes / 2) return;

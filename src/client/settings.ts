@@ -51,8 +51,10 @@ export const CLIENT_SETTINGS = {
     min: LIMITS.blockBytes,
     max: LIMITS.readBytesMax,
   }),
-  readAheadBytes: sizeSetting(8 * MiB, 'read ahead of a sequential reader', { max: 256 * MiB }),
-  cacheBytes: sizeSetting(64 * MiB, 'cache of bytes read, over all files', { min: 1 * MiB, max: 64 * 1024 * MiB }),
+  readAheadBytes: sizeSetting(8 * MiB, 'read ahead of a sequential reader, at most half of the cache', {
+    max: 256 * MiB,
+  }),
+  cacheBytes: sizeSetting(64 * MiB, 'cache of bytes read, over all files; 0 for none', { max: 64 * 1024 * MiB }),
   location: textSetting(
     undefined,
     'where this client is, as /az/pod/rack/host: near replicas are read first',

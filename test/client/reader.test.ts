@@ -194,6 +194,25 @@ test('acknowledged bytes are read once and then come from the cache', async t =>
   });
 });
 
+test('without a cache each read asks the servers, for what it wants and nothing ahead', async t => {
+  await withCluster(
+    t,
+    async cluster => {
+      const { file } = await newFile(await cluster.connect());
+      const data = pattern(3_000_000);
+      await file.append([data], { split: true, expectedOffset: 0 });
+      const reader = await (await cluster.connect({ cacheBytes: 0 })).openInode(file.inode);
+
+      for (let round = 1; round <= 2; round++) {
+        t.true((await all(reader, 128 * KiB)).equals(data));
+        const bytesAsked = cluster.requests('read').reduce((sum, { lengthBytes }) => sum + lengthBytes, 0);
+        t.is(bytesAsked, round * data.length);
+      }
+    },
+    { chunkSizeBytes: 64 * KiB * KiB },
+  );
+});
+
 test('a sequential reader is served ahead with several requests at once', async t => {
   await withCluster(
     t,

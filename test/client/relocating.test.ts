@@ -9,8 +9,8 @@ import { type FakeCluster, newFile, withCluster } from './fake-cluster.js';
 const CHUNK_BYTES = 65_536;
 const CHUNKS = 40;
 const AGE_MS = 15_000;
-/** Less than the file, so that a second reading asks the servers. */
-const SETTINGS = { cacheBytes: 1_048_576, readAheadBytes: 0, relocateMs: AGE_MS };
+/** Each reading asks the servers. */
+const SETTINGS = { cacheBytes: 0, relocateMs: AGE_MS };
 const data = Buffer.alloc(CHUNK_BYTES * CHUNKS, 'which chunk is it?');
 
 async function sealedFile(cluster: FakeCluster): Promise<InodeId> {

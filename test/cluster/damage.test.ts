@@ -117,7 +117,7 @@ test.serial(
     flip(files[2]!, from + 77);
     await cluster.gfs('fsck', '--repair');
     await until('all three are good again', async () => isWell(await report(cluster)), PATIENCE_MS);
-    t.true((await gfs.readFile('/f')).equals(bytes));
+    t.true((await (await client(t, cluster)).readFile('/f')).equals(bytes));
     t.true(files.every(path => fs.readFileSync(path).equals(bytes)));
   },
 );

@@ -10,14 +10,10 @@ import type { Address, Connection, Transport } from '../../src/lib/transport.js'
 import type { Cluster } from './cluster.js';
 import { bytesOf, pause } from './healing.js';
 
-/** The least there can be; who reads more than this round and round finds nothing in it. */
-const CACHE_BYTES = 1_048_576;
-const NO_CACHE: Partial<ClientSettings> = { cacheBytes: CACHE_BYTES, readAheadBytes: 0 };
-
 /** What each server has sent, by its address. */
 export type Received = Map<Address, number>;
 
-/** A client with hardly a cache, which counts. Closed with the test; closing it earlier is fine. */
+/** A client without a cache, which counts. Closed with the test; closing it earlier is fine. */
 export async function countingClient(
   t: ExecutionContext,
   cluster: Cluster,
@@ -27,7 +23,7 @@ export async function countingClient(
   const platform = systemPlatform({ logger: silentLogger });
   const client = await connectFileSystem(
     { ...platform, transport: counting(platform.transport, received) },
-    { master: cluster.masterAddress, name: 'reader', settings: { ...NO_CACHE, ...settings } },
+    { master: cluster.masterAddress, name: 'reader', settings: { ...settings, cacheBytes: 0 } },
   );
   const gfs = new Gfs(client, { random: platform.random, uid: 0, gid: 0 });
   t.teardown(() => gfs.close());
@@ -36,10 +32,9 @@ export async function countingClient(
 
 /**
  * Reads files round and round until it is stopped: with a client that learned the places at the beginning, and with another one for each round. A read may
- * fail; a wrong byte is for the test to refuse. Requires more bytes in all than the cache of a client.
+ * fail; a wrong byte is for the test to refuse.
  */
 export function startReaders(t: ExecutionContext, cluster: Cluster, names: readonly string[], lengthBytes: number) {
-  if (names.length * lengthBytes <= CACHE_BYTES) throw new Error('the files fit into the cache');
   let isStopped = false;
   const received: Received = new Map();
   const seen = { reads: 0, failures: 0, wrong: [] as string[] };
