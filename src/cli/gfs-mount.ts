@@ -57,7 +57,10 @@ function main(): Promise<void> {
       collect,
     )
     .addOption(
-      new Option('--fuse <TRANSPORT>', `how to talk to the kernel: ${TRANSPORTS.join(', ')}`)
+      new Option(
+        '--fuse <TRANSPORT>',
+        `how to talk to the kernel: ${TRANSPORTS.join(', ')}; native (what auto takes where it can) cannot set one time alone (tar x, touch -m) nor lock between mounts, kernel can and needs root`,
+      )
         .default('auto')
         .argParser(parseTransport),
     )

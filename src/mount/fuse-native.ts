@@ -17,9 +17,15 @@ import type { MountEntry } from './mount-table.js';
 import { findMount, hasConnection, isListed, unmountEntry } from './mount-table.js';
 import type { NativeCallback, NativeHandlers } from './native-handlers.js';
 import { createNativeHandlers } from './native-handlers.js';
+import { type NativeTimes, timesOf, UTIMENS } from './native-times.js';
+
+/** What the binding's native side calls: its thread's memory, the number of the operation, then the operation's arguments. */
+type NativeDispatch = (locals: Buffer, opcode: number, path: string, ...rest: number[]) => unknown;
 
 /** The parts of fuse-native 2.2.6 used here; it has no types of its own. */
 interface NativeFuse {
+  /** By the number of the operation. Called by the constructor. */
+  _makeHandlerArray(): Array<NativeDispatch | undefined>;
   mount(callback: (error: Error | null) => void): void;
   unmount(callback: (error: Error | null) => void): void;
 }
@@ -104,7 +110,7 @@ class NativeTransport implements FuseTransport {
       timeoutMs: this.options.operationTimeoutMs,
     });
     const handlers = createNativeHandlers(this.options.operations, answerer);
-    this.fuse = createBinding(mountPoint, handlers, text);
+    this.fuse = createBinding({ mountPoint, handlers, text }, this.logger);
     everMounted.push(this.fuse);
     await open(this.fuse, mountPoint);
 
@@ -158,11 +164,37 @@ function open(fuse: NativeFuse, mountPoint: string): Promise<void> {
   });
 }
 
-function createBinding(mountPoint: string, handlers: NativeHandlers, mountOptionText: string): NativeFuse {
-  // fuse-native's class decides by name which operations exist; these three lose something on the way through it.
+function createBinding(
+  { mountPoint, handlers, text }: { mountPoint: string; handlers: NativeHandlers; text: string },
+  logger: Logger,
+): NativeFuse {
+  /** Of the call that is being handed over. */
+  let times: NativeTimes | undefined;
+  let isToldInexact = false;
+
+  // fuse-native's class decides by name which operations exist; these four lose something on the way through it.
   class Binding extends loadBinding() {
+    override _makeHandlerArray(): Array<NativeDispatch | undefined> {
+      const dispatch = super._makeHandlerArray();
+      const utimens = dispatch[UTIMENS];
+      assert(utimens !== undefined, 'fuse-native has utimens at its place');
+      dispatch[UTIMENS] = (locals, opcode, path, ...rest) => {
+        times = timesOf(locals, rest[0] as number, rest[1] as number);
+        if (!times.isExact && !isToldInexact) {
+          isToldInexact = true;
+          logger.warn({}, 'this build of fuse-native does not tell modification times: access times are set instead');
+        }
+        return utimens(locals, opcode, path, ...rest);
+      };
+      return dispatch;
+    }
+
+    _op_utimens(signal: NativeCallback, path: string): void {
+      handlers.utimens(path, times as NativeTimes, signal);
+    }
+
     _fuseOptions(): string {
-      return mountOptionText;
+      return text;
     }
 
     _op_fgetattr(signal: NativeCallback, path: string, handle: number): void {

@@ -3,6 +3,7 @@
 import { ERRNO, GfsError } from '../protocol/errors.js';
 import type { Answerer, Reply } from './answer.js';
 import type { AttributeChanges, Attributes, FileSystemSpace, FuseOperations, Where } from './fuse-operations.js';
+import type { NativeTimes } from './native-times.js';
 import { CAPABILITY } from './xattrs.js';
 
 /** What fuse-native takes from a file's attributes; times in milliseconds, numbers cut to 32 bits by the binding except size and times. */
@@ -136,11 +137,11 @@ export function createNativeHandlers(operations: FuseOperations, answerer: Answe
         if (gid !== UINT32_MAX) changes.gid = gid;
         await operations.setAttributes(placeOf(path), changes);
       }),
-    /** The binding passes atime twice; mtime is lost (FUSE.md), so both take the one value there is. */
-    utimens: (path: string, atimeMs: number, _lost: number, callback: NativeCallback): void =>
+    /** Called by the subclass, which gets hold of both. libfuse calls it only where both are set: not for `touch -m` and `tar x` (docs/semantics.md). */
+    utimens: (path: string, { atimeMs, mtimeMs }: NativeTimes, callback: NativeCallback): void =>
       done('utimens', callback, async () => {
-        const timeNs = BigInt(Math.trunc(atimeMs)) * NS_PER_MS;
-        await operations.setAttributes(placeOf(path), { atimeNs: timeNs, mtimeNs: timeNs });
+        const times = { atimeNs: BigInt(atimeMs) * NS_PER_MS, mtimeNs: BigInt(mtimeMs) * NS_PER_MS };
+        await operations.setAttributes(placeOf(path), times);
       }),
     truncate: (path: string, sizeBytes: number, callback: NativeCallback): void =>
       done('truncate', callback, async () => operations.setAttributes(placeOf(path), { sizeBytes })),

@@ -9,14 +9,24 @@ import { createKernelTransport, kernelTransportProblem } from './kernel/transpor
 export const TRANSPORT_KINDS = ['auto', 'native', 'kernel'] as const;
 export type TransportKind = (typeof TRANSPORT_KINDS)[number];
 
-/** A transport that can serve here: `auto` takes fuse-native where it loads, else the kernel's protocol. Throws NOT_SUPPORTED with the reason otherwise. */
+/** What people would otherwise find out by themselves. */
+const NATIVE_LACKS =
+  'fuse-native sets no time alone (tar x, touch -m), locks between processes of this mount only, and new files belong to whoever mounted; as root, --fuse kernel has all three';
+
+/**
+ * A transport that can serve here: `auto` takes fuse-native where it loads, which appends small lines faster, else the kernel's protocol. Throws
+ * NOT_SUPPORTED with the reason otherwise.
+ */
 export function createTransport(
   kind: TransportKind,
   options: FuseTransportOptions,
   parts: { logger: Logger; clock: Clock },
 ): FuseTransport {
   const native = kind === 'kernel' ? 'not asked for' : nativeTransportProblem();
-  if (native === undefined) return createNativeTransport(options, parts.logger, parts.clock);
+  if (native === undefined) {
+    parts.logger.info({}, NATIVE_LACKS);
+    return createNativeTransport(options, parts.logger, parts.clock);
+  }
   if (kind === 'native') throw new GfsError('NOT_SUPPORTED', native);
 
   const kernel = kernelTransportProblem();

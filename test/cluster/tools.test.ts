@@ -211,7 +211,13 @@ tool(
   'Too many levels of symbolic links',
 );
 
-const NO_MTIME = 'fuse-native passes atime in place of mtime, and milliseconds only';
+tool(
+  'cp -p, cp -a and touch -d keep both times apart, to the millisecond',
+  'S=$(mktemp -d); echo x > $S/f; touch -a -d "2010-01-01 UTC" $S/f; touch -m -d "2001-02-03 04:05:06.75 UTC" $S/f; cp -a $S d; cp -p $S/f g; rm -r $S; touch -d "1999-12-31 UTC" h; stat -c %.2Y d/f g h | tr "\\n" " "; [ g -nt h ] && echo newer',
+  '981173106.75 981173106.75 946598400.00 newer',
+);
+
+const NO_MTIME = 'from libfuse nothing arrives when one time is set alone, and fuse-native passes milliseconds';
 tool(
   'touch -m sets the modification time alone, with nanoseconds',
   'touch f; touch -m -d "2001-02-03 04:05:06.123456789 UTC" f; TZ=UTC stat -c %y f',

@@ -77,7 +77,17 @@ for (const [kind, problem] of [
     t.is(await sh('umask 027; touch u; mkdir d; stat -c %a u d'), '640\n750');
   });
 
-  // fuse-native.c:345 passes atime in place of mtime, and nothing when one is set alone (FUSE.md).
+  run(title('cp -p and touch -r keep both times apart, to the millisecond'), async t => {
+    const { sh } = bound(await mountMemory(t, kind));
+
+    const made = 'S=$(mktemp); touch -a -d "2010-01-01 UTC" $S; touch -m -d "2001-02-03 04:05:06.75 UTC" $S';
+    t.is(
+      await sh(`${made}; touch g; touch -r $S g; cp -p $S f; rm $S; stat -c "%X %.2Y" f g`),
+      '1262304000 981173106.75\n1262304000 981173106.75',
+    );
+  });
+
+  // From libfuse nothing arrives when one is set alone, and the binding passes milliseconds (FUSE.md).
   const runTimes = kind === 'native' && problem === undefined ? test.serial.failing : run;
   runTimes(title('mtime alone, and with nanoseconds, is kept'), async t => {
     const { sh } = bound(await mountMemory(t, kind));
