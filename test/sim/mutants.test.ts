@@ -13,7 +13,7 @@ const QUICK: ReadonlyMap<string, number> = new Map([
   ['ignore-expiry', 4],
   ['trust-suspect', 67],
   ['reply-early', 40],
-  ['no-tombstone', 71],
+  ['no-tombstone', 28],
   ['old-epoch', 73],
   ['no-resolve', 28],
   ['no-copies', 2],
