@@ -22,8 +22,10 @@ import {
 import { VERSION } from './version.js';
 
 const TRANSPORTS = ['auto', 'native', 'kernel'] as const;
-/** Unmounting lazily, flushing and ending the embedded cluster, each within its own bound, and some. */
-const STOP_MS_MAX = 8_000;
+/** Ending has a deadline of its own (mounting.ts); this one is for programs of the system that hang. */
+const STOP_MS_MAX = 5_000;
+/** What was given up, such as appends to servers that do not answer, may keep the process no longer than this. */
+const EXIT_MS_MAX = 100;
 const CHUNK_SIZE = sizeSetting(LIMITS.chunkSizeBytesDefault, '', {
   min: LIMITS.chunkSizeBytesMin,
   max: LIMITS.chunkSizeBytesMax,
@@ -124,6 +126,7 @@ async function mount(mountPoint: string, options: Options): Promise<void> {
         if (owesReport) report({ ready: readyLine.split('\n') });
       },
     });
+    setTimeout(() => process.exit(), EXIT_MS_MAX).unref();
   } catch (error) {
     if (!owesReport) throw error;
     const { message, exitCode } = failureOf(error);

@@ -28,9 +28,9 @@ const READY_MS_MAX = 10_000;
 /** A process killed a moment ago may still hold its data; then starting is tried again until this has passed. */
 const START_MS_MAX = 10_000;
 const START_PAUSE_MS = 100;
-/** Together below the two seconds that ending a mount may take. */
-const STOP_CHUNKSERVERS_MS = 800;
-const STOP_MASTER_MS = 400;
+/** Time for all processes to end by themselves, and the chunkservers' part of it; afterwards they are ended by force, which costs them a check at the next start. */
+const STOP_MS_MAX = 1_200;
+const CHUNKSERVERS_PART = 2 / 3;
 const ADDRESS_FILE = 'master-address';
 const FORMATTED_FILE = 'formatted';
 
@@ -78,10 +78,9 @@ export class LocalCluster {
     }
   }
 
-  /** Chunkservers first: they give their leases back to the master. */
-  async stop(): Promise<void> {
-    await Promise.all(this.chunkservers.splice(0).map(child => child.stop(STOP_CHUNKSERVERS_MS)));
-    await this.master?.stop(STOP_MASTER_MS);
+  /** Settles when all processes are gone, shortly after `timeoutMs` at the latest. */
+  async stop(timeoutMs = STOP_MS_MAX): Promise<void> {
+    await this.stopChildren(timeoutMs);
     this.master = undefined;
     this.claim?.close();
     this.claim = undefined;
@@ -130,9 +129,11 @@ export class LocalCluster {
     await Promise.all([this.master, ...this.chunkservers].map(child => child.start()));
   }
 
-  private async stopChildren(): Promise<void> {
-    await Promise.all(this.chunkservers.splice(0).map(child => child.stop(STOP_CHUNKSERVERS_MS)));
-    await this.master?.stop(STOP_MASTER_MS);
+  /** Chunkservers first: they give their leases back to the master. */
+  private async stopChildren(timeoutMs = STOP_MS_MAX): Promise<void> {
+    const endMs = performance.now() + timeoutMs;
+    await Promise.all(this.chunkservers.splice(0).map(child => child.stop(timeoutMs * CHUNKSERVERS_PART)));
+    await this.master?.stop(Math.max(0, endMs - performance.now()));
   }
 
   private child(program: string, name: string, args: readonly string[]): ClusterChild {

@@ -33,9 +33,11 @@ export async function checkMountPoint(given: string, logger: Logger): Promise<st
   return path;
 }
 
-/** Without symbolic links, as the kernel lists it; a dead mount cannot be asked for its own path. */
+/** Without symbolic links, as the kernel lists it; a mount whose server is dead or stands still cannot be asked for its own path. */
 async function absolutePath(given: string): Promise<string> {
   const path = resolve(given);
+  const above = await realpath(dirname(path)).catch(() => undefined);
+  if (above !== undefined && (await findMount(join(above, basename(path))))) return join(above, basename(path));
   try {
     return await realpath(path);
   } catch {

@@ -1,5 +1,6 @@
 // The life of one mount: cluster (when it is embedded), client, operations, transport, and their end in the reverse order with everything flushed.
 import type { FileSystemClient } from '../client/types.js';
+import type { Clock } from '../lib/clock.js';
 import type { Platform } from '../lib/platform.js';
 import { MOUNT_LIMITS, type MountSettings } from '../mount/settings.js';
 import type { TransportKind } from '../mount/transports.js';
@@ -29,8 +30,11 @@ export interface MountRequest {
 /** The client gives up first, then the operations, then the transport: so the most telling error wins. */
 const OPERATIONS_SHARE = 0.96;
 const CLIENT_SHARE = 0.9;
-/** After the mount is gone, what is still unacknowledged may take this long. */
-const FLUSH_MS_MAX = 1500;
+/** From the signal, or the end of the mount, until client and cluster have ended: two seconds are promised, and node's own end takes some. */
+const END_MS = 1_700;
+/** What is left of it when waiting for unacknowledged bytes is given up: for the session's end and the embedded cluster's. */
+const SESSION_MS = 100;
+const CLUSTER_MS = 600;
 /** libfuse keeps sizes from before an open; only asking each time shows what another mount has closed (FAULTS, promise 10). */
 const NATIVE_ATTRIBUTE_MS = 0;
 
@@ -46,22 +50,20 @@ export async function startMount(request: MountRequest): Promise<Running & { emb
     import('../mount/fuse-native.js'),
     import('../client/connect.js'),
   ]);
-  const ends: Array<() => Promise<void>> = [];
-  const endAll = async (): Promise<void> => {
-    for (const end of ends.splice(0).reverse()) await end();
-  };
+  const ends: End[] = [];
+  const endAll = (): Promise<void> => runEnds(platform.clock, ends.splice(0).reverse());
   try {
     const cluster = request.master === undefined ? await startCluster(request, platform) : undefined;
-    if (cluster) ends.push(() => cluster.stop());
+    if (cluster) ends.push(leftMs => cluster.stop(leftMs));
     const master = request.master ?? cluster!.masterAddress;
     const [{ ClientOperations }, { createTransport }, { nativeTransportProblem }] = await modules;
     const client = await connect(request, platform, master);
-    ends.push(() => client.close());
+    ends.push(leftMs => client.close({ waitMs: leftMs - CLUSTER_MS }));
 
     const opTimeout = Math.floor(request.settings.opTimeout * OPERATIONS_SHARE);
     const settings = { ...request.settings, opTimeout };
     const operations = new ClientOperations({ client, clock: platform.clock, logger, settings, owner: ownIds() });
-    ends.push(() => inTime(platform, operations.close()));
+    ends.push(leftMs => operations.close(leftMs - SESSION_MS - CLUSTER_MS));
 
     const isNative = request.fuse !== 'kernel' && nativeTransportProblem() === undefined;
     // Where the kernel can be told of changes, it may keep what nobody changes.
@@ -118,16 +120,18 @@ function connect(request: MountRequest, platform: Platform, master: string): Pro
   });
 }
 
-/** Everything was flushed by close(2) already; what is left may wait for servers that are gone. */
-function inTime(platform: Platform, work: Promise<void>): Promise<void> {
-  return new Promise(resolve => {
-    const giveUp = platform.clock.setTimer(FLUSH_MS_MAX, () => {
-      platform.logger.error({}, 'unmounted while written bytes were not acknowledged');
-      resolve();
-    });
-    void work.finally(() => {
-      giveUp.cancel();
-      resolve();
-    });
-  });
+/** Called with how much of END_MS is left. */
+type End = (leftMs: number) => Promise<void>;
+
+/** Runs them one after another, each also after a failure. Rejects with the first. */
+async function runEnds(clock: Clock, ends: readonly End[]): Promise<void> {
+  const endMs = clock.monotonicMs() + END_MS;
+  let first: { error: unknown } | undefined;
+  for (const end of ends)
+    try {
+      await end(Math.max(0, endMs - clock.monotonicMs()));
+    } catch (error) {
+      first ??= { error };
+    }
+  if (first) throw first.error;
 }

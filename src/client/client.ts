@@ -2,6 +2,7 @@
 // names; what it caches is in the rooms.
 
 import { assert } from '../lib/assert.js';
+import { settledOrLate } from '../lib/settled-or-late.js';
 import type { Address } from '../lib/transport.js';
 import type { InodeId } from '../protocol/ids.js';
 import { LIMITS } from '../protocol/limits.js';
@@ -288,15 +289,18 @@ export class GfsFileSystemClient implements FileSystemClient {
     return this.#link.call('fileInfo', request, { deadlineMs: this.#link.deadline() });
   }
 
-  close(): Promise<void> {
-    this.#closing ??= this.#close();
+  close(options: { waitMs?: number } = {}): Promise<void> {
+    this.#closing ??= this.#close(options.waitMs);
     return this.#closing;
   }
 
-  async #close(): Promise<void> {
-    await Promise.allSettled([...this.#openFiles].map(file => file.close()));
-    await this.#session.close();
+  async #close(waitMs: number | undefined): Promise<void> {
+    const ended = Promise.allSettled([...this.#openFiles].map(file => file.close())).then(() => this.#session.close());
+    if (waitMs === undefined) await ended;
+    else await settledOrLate(this.#parts.clock, ended, waitMs);
     this.#link.close();
+    // Where it was waited for in vain it has nobody to ask any more.
+    await this.#session.close();
     await this.#parts.peers.close();
   }
 

@@ -106,6 +106,9 @@ export interface FileSystemClient {
   testLock(inode: number, lock: WireLockRange): Promise<WireLockRange | undefined>;
   /** Called for each notice; only when the client was made with `wantsChanges`. */
   onChange: (notice: ChangeNotice) => void;
-  /** Ends the session and all connections; open files are closed first. */
-  close(): Promise<void>;
+  /**
+   * Ends the session and all connections; open files are closed first. After `waitMs` without regard to appends on their way, which then fail here and may
+   * stand all the same, nor to the master.
+   */
+  close(options?: { waitMs?: number }): Promise<void>;
 }

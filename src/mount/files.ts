@@ -49,6 +49,7 @@ export class FileOperations {
     if (attributes?.type === 'directory') throw new GfsError('IS_DIRECTORY');
     const handle = await files.openHandle(inode, () => client.openInode(inode), handleFlags(flags));
     const { file } = handle;
+    if (where.path !== '') file.place = where.path;
     if (attributes && file.generation === 0) file.generation = attributes.generation;
     try {
       // What another mount closed before this open must be seen: sizes from before do not do.
@@ -152,6 +153,7 @@ export class FileOperations {
     const ticket = cache.ticket();
     const result = await client.createFile(clientWhere(where), { ...owned, exclusive, truncate });
     const file = files.adopt(result.file);
+    if (where.path !== '') file.place = where.path;
     file.noteAttributes(result.attributes);
     cache.put(ticket, where, result.attributes);
     return { attributes: file.hasUnsettled ? await file.attributes() : result.attributes, file };

@@ -3,9 +3,13 @@
 import type { OpenFile } from '../client/types.js';
 import type { Clock, Timer } from '../lib/clock.js';
 import type { Logger } from '../lib/logger.js';
+import { settledOrLate } from '../lib/settled-or-late.js';
 import { GfsError } from '../protocol/errors.js';
 import { type FileHandle, type HandleFlags, MountedFile, type MountedFileOptions } from './mounted-file.js';
 import { MOUNT_LIMITS } from './settings.js';
+
+/** Files named when bytes of many were lost. */
+const LOST_NAMED_MAX = 20;
 
 /** Numbers from 1; 0 means "none" to fuse-native. */
 export class HandleTable<T> {
@@ -89,8 +93,7 @@ export class FileTable {
 
   closeHandle(handle: FileHandle): void {
     const { file } = handle;
-    file.handles--;
-    if (file.handles === 0) this.linger(file);
+    if (file.closeHandle(handle)) this.linger(file);
   }
 
   /** Closes the file of an inode now if nobody has it open: its last name went. */
@@ -99,13 +102,21 @@ export class FileTable {
     if (file && this.lingering.has(file)) this.close(file);
   }
 
-  /** Settles when everything written is on all replicas or failed, and all files are closed. */
-  async closeAll(): Promise<void> {
-    const files = this.all();
+  /**
+   * Closes all files and settles when everything written is on all replicas. Rejects with UNAVAILABLE, naming the files, when bytes of some fail and nobody
+   * is left to be told, or are not acknowledged within `timeoutMs`; what is on its way then goes on.
+   */
+  async closeAll(timeoutMs: number): Promise<void> {
+    const closing = this.all().map(file => ({ file, failuresBefore: file.failureCount, hasUntold: file.hasUntold }));
     for (const timer of this.lingering.values()) timer.cancel();
     this.lingering.clear();
     this.files.clear();
-    await Promise.all(files.map(file => this.closeQuietly(file)));
+    const closed = Promise.all(closing.map(({ file }) => this.closeQuietly(file)));
+    await settledOrLate(this.options.clock, closed, timeoutMs);
+    const lost = closing.filter(
+      ({ file, failuresBefore, hasUntold }) => file.hasUnsettled || file.failureCount > failuresBefore || hasUntold,
+    );
+    if (lost.length > 0) throw lostError(lost.map(({ file }) => file));
   }
 
   private async openOnce(inode: number, open: () => Promise<OpenFile>): Promise<MountedFile> {
@@ -121,10 +132,15 @@ export class FileTable {
   }
 
   private linger(file: MountedFile): void {
-    const timer = this.options.clock.setTimer(MOUNT_LIMITS.lingerMs, () => this.close(file), { background: true });
-    this.lingering.set(file, timer);
+    const done = (): void => {
+      // Its writer was killed while servers did not answer: a read must still see the bytes, and the end of the mount count them.
+      if (file.hasUnsettled) this.linger(file);
+      else this.close(file);
+    };
+    this.lingering.set(file, this.options.clock.setTimer(MOUNT_LIMITS.lingerMs, done, { background: true }));
     if (this.lingering.size <= MOUNT_LIMITS.lingeringFilesMax) return;
     for (const longest of this.lingering.keys()) {
+      if (longest.hasUnsettled) continue;
       this.close(longest);
       break;
     }
@@ -150,4 +166,15 @@ export class FileTable {
       this.options.logger.warn({ inode: client.inode, error }, 'closing a file failed');
     });
   }
+}
+
+function lostError(files: readonly MountedFile[]): GfsError {
+  const names = files
+    .slice(0, LOST_NAMED_MAX)
+    .map(({ place, inode }) => `${place === '' ? '' : `${place}, `}inode ${inode}`);
+  const more = files.length > names.length ? ` and ${files.length - names.length} more` : '';
+  return new GfsError(
+    'UNAVAILABLE',
+    `the mount ended while written bytes were not acknowledged, which may be lost: ${names.join('; ')}${more}`,
+  );
 }

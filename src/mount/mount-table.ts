@@ -115,7 +115,8 @@ const DROP_TIMEOUT_MS = 2000;
 export async function unmountDirectory(mountPoint: string, options: { lazy: boolean }): Promise<void> {
   const attempts =
     process.getuid?.() === 0
-      ? [['umount', '-i', ...(options.lazy ? ['-f', '-l'] : []), mountPoint]]
+      ? // -c: otherwise umount(8) first looks at the mount itself, whose answer may wait for servers, and for this very process.
+        [['umount', '-i', '-c', ...(options.lazy ? ['-f', '-l'] : []), mountPoint]]
       : ['fusermount3', 'fusermount'].map(program => [program, options.lazy ? '-uz' : '-u', mountPoint]);
   let output = '';
   for (const [program, ...args] of attempts) {

@@ -58,7 +58,9 @@ export class MountedFile {
   private lastFailure: GfsError | undefined;
   /** Of the newest attributes seen. */
   generation = 0;
-  handles = 0;
+  /** Where it was opened last, for people; it may have moved since. */
+  place = '';
+  private readonly handles = new Set<FileHandle>();
   /** Until when an open that cuts the file finds nothing to cut: mknod and open of one open(2) arrive apart from fuse-native. */
   private newUntilMs = Number.NEGATIVE_INFINITY;
 
@@ -88,9 +90,18 @@ export class MountedFile {
     return this.behind.pendingBytes > 0;
   }
 
+  /** Whether a handle has failed writes that neither write, flush nor fsync have told. */
+  get hasUntold(): boolean {
+    return [...this.handles].some(({ writeFailure, flushFailure }) => writeFailure && flushFailure);
+  }
+
+  /** How often appends failed. */
+  get failureCount(): number {
+    return this.failures;
+  }
+
   openHandle(flags: HandleFlags): FileHandle {
-    this.handles++;
-    return {
+    const handle: FileHandle = {
       ...flags,
       file: this,
       writeFailure: undefined,
@@ -100,6 +111,14 @@ export class MountedFile {
       lastWriteMs: Number.NEGATIVE_INFINITY,
       openEnd: undefined,
     };
+    this.handles.add(handle);
+    return handle;
+  }
+
+  /** Whether it was the last. */
+  closeHandle(handle: FileHandle): boolean {
+    this.handles.delete(handle);
+    return this.handles.size === 0;
   }
 
   /** What the master or a client said about this file. */

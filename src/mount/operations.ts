@@ -39,9 +39,12 @@ export class ClientOperations implements FuseOperations {
     this.context.notifier = notifier;
   }
 
-  /** Settles when everything written is on all replicas (or failed, which is logged) and all files are closed. No operation may follow. */
-  close(): Promise<void> {
-    return this.context.files.closeAll();
+  /**
+   * Settles when everything written is on all replicas and all files are closed. Rejects with UNAVAILABLE, naming the files, when that is not so after
+   * `timeoutMs`. No operation may follow.
+   */
+  close(timeoutMs: number): Promise<void> {
+    return this.context.files.closeAll(timeoutMs);
   }
 
   getAttributes(where: Where, handle?: number): Promise<Attributes> {

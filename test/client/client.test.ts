@@ -311,6 +311,26 @@ test('closing the client closes its files, ends its session, and refuses later c
   });
 });
 
+test('closing in a hurry waits for appends and master as long as it was told, and no longer', async t => {
+  await withCluster(t, async cluster => {
+    const client = await cluster.connect();
+    const { file } = await newFile(client);
+    await file.append([Buffer.from('x')], { split: false });
+    cluster.bends.push(() => 'hang');
+    const stuck = file.append([Buffer.from('y')], { split: false }).catch(error => error);
+    const startMs = cluster.simulator.nowMs;
+
+    await client.close({ waitMs: 700 });
+
+    t.is(Math.round(cluster.simulator.nowMs - startMs), 700);
+    // It ends by its own deadline at the latest.
+    t.true(hasCode(await stuck, 'STOPPING', 'TIMED_OUT', 'UNREACHABLE', 'CONNECTION_LOST'));
+    const calls = cluster.calls.length;
+    await cluster.simulator.sleep(120_000);
+    t.is(cluster.calls.length, calls, 'nobody is asked any more');
+  });
+});
+
 test('a file deleted and collected elsewhere is STALE', async t => {
   await withCluster(t, async cluster => {
     const { file } = await newFile(await cluster.connect());

@@ -1,8 +1,11 @@
 // gfs-mount with its embedded cluster: one line says so, everything ends within seconds of fusermount -u, umount, SIGTERM or SIGINT with nothing
 // left behind, and mounting again finds every byte.
+import { spawn } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import test, { type ExecutionContext } from 'ava';
+import { nativeTransportProblem } from '../../src/mount/fuse-native.js';
+import { kernelTransportProblem } from '../../src/mount/kernel/transport.js';
 import { gone, isAlive, until } from './cluster.js';
 import { Daemon, folder, must, program, shell } from './processes.js';
 
@@ -32,15 +35,15 @@ function embedded(t: ExecutionContext): Embedded {
       });
       t.is(result.code, 0, result.stderr + result.stdout);
       const mountPid = Number(fs.readFileSync(pidFile, 'utf8'));
-      const children = (await must(t, `cat /proc/${mountPid}/task/*/children`))
-        .trim()
-        .split(/\s+/)
-        .filter(Boolean)
-        .map(Number);
+      const children = await childrenOf(t, mountPid);
       started.push(mountPid, ...children);
       return { stdout: result.stdout, pids: [mountPid, ...children], mountPid };
     },
   };
+}
+
+async function childrenOf(t: ExecutionContext, pid: number): Promise<number[]> {
+  return (await must(t, `cat /proc/${pid}/task/*/children`)).trim().split(/\s+/).filter(Boolean).map(Number);
 }
 
 async function allGone(t: ExecutionContext, pids: number[]): Promise<void> {
@@ -78,13 +81,77 @@ test.serial(
   },
 );
 
-test.serial('in front with -f it exits with status 0 after fusermount -u', async t => {
-  const { data, point } = embedded(t);
-  const { daemon } = await Daemon.start('gfs-mount', ['-f', '--data', data, point]);
-  t.teardown(() => daemon.stop('SIGKILL'));
-  await must(t, `echo x > ${point}/f; fusermount -u ${point}`);
-  t.is(await daemon.exited, 0);
-});
+test.serial(
+  'in front with -f it exits with status 0 after each of the four endings, and leaves no process',
+  async t => {
+    const { data, point } = embedded(t);
+    for (const [name, command] of Object.entries(ENDINGS)) {
+      const { daemon } = await Daemon.start('gfs-mount', ['-f', '--data', data, point]);
+      t.teardown(() => daemon.stop('SIGKILL'));
+      const children = await childrenOf(t, daemon.pid);
+      await must(t, `echo x > ${point}/f`);
+
+      const startMs = Date.now();
+      await must(t, command(point, daemon.pid));
+      t.is(await daemon.exited, 0, `${name}: ${daemon.output.text}`);
+      t.log(`${name}: ended after ${Date.now() - startMs} ms`);
+      t.false(children.some(isAlive), name);
+    }
+  },
+);
+
+/** Writes on and on, and says how often, to a file that stays open; the first twenty are confirmed. */
+const WRITER = `
+import os, sys, time
+file = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+for count in range(1, 1000000):
+    os.write(file, b"x" * 4096)
+    if count == 20: os.fsync(file)
+    print(count, flush=True)
+    time.sleep(0.002)
+`;
+
+for (const kind of ['native', 'kernel'] as const) {
+  const problem = kind === 'native' ? nativeTransportProblem() : kernelTransportProblem();
+  const run = problem === undefined ? test.serial : test.serial.skip;
+  const note = problem === undefined ? '' : ` (skipped: ${problem})`;
+  run(
+    `${kind}: ended while servers stand still and written bytes wait, it fails, names the file, and leaves no process${note}`,
+    async t => {
+      const { data, point } = embedded(t);
+      const { daemon } = await Daemon.start('gfs-mount', ['-f', '--fuse', kind, '--data', data, point]);
+      t.teardown(() => daemon.stop('SIGKILL'));
+      const children = await childrenOf(t, daemon.pid);
+      const writer = spawn('python3', ['-c', WRITER, `${point}/unfinished`], { stdio: ['ignore', 'pipe', 'ignore'] });
+      t.teardown(() => writer.kill('SIGKILL'));
+      let written = 0;
+      writer.stdout.setEncoding('utf8').on('data', (text: string) => {
+        written = Number(text.trim().split('\n').at(-1));
+      });
+      await until('something is confirmed and more is written', () => written > 20);
+      for (const pid of children) process.kill(pid, 'SIGSTOP');
+      const before = written;
+      // Or one write waits for its answer, which is as well.
+      await until('more is written', () => written > before + 5, 500).catch(() => undefined);
+
+      const startMs = Date.now();
+      daemon.signal('SIGTERM');
+      t.is(await daemon.exited, 1, daemon.output.text);
+      t.log(`ended after ${Date.now() - startMs} ms`);
+      t.regex(daemon.output.text, /^gfs-mount: the mount ended while written bytes were not acknowledged.*inode \d+/m);
+      if (kind === 'native') t.regex(daemon.output.text, /not acknowledged.*: unfinished, inode/);
+      t.false(children.some(isAlive));
+
+      const again = await Daemon.start('gfs-mount', ['-f', '--fuse', kind, '--data', data, point]);
+      t.teardown(() => again.daemon.stop('SIGKILL'));
+      const sizeBytes = Number(await must(t, `cat ${point}/unfinished | wc -c`));
+      t.is(sizeBytes % 4_096, 0, 'what was not acknowledged stands whole or not at all');
+      t.true(sizeBytes >= 20 * 4_096);
+      await must(t, `fusermount -u ${point}`);
+      t.is(await again.daemon.exited, 0, again.daemon.output.text);
+    },
+  );
+}
 
 test.serial('a child of the embedded cluster that dies is started again, and the mount goes on', async t => {
   const { mount, point } = embedded(t);

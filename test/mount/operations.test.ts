@@ -542,10 +542,53 @@ test('close flushes what is buffered and closes every file', async t => {
   await operations.write(handle, 0, Buffer.from('1'));
   await operations.write(handle, 0, Buffer.from('2'));
 
-  await operations.close();
+  await operations.close(1_000);
 
   t.is(store.text('f'), '12');
   t.is(store.calls.get('file.close'), 1);
+});
+
+test('close names the files whose bytes are not acknowledged in time, and no others', async t => {
+  const { store, clock, operations } = setup();
+  const done = await operations.create(at('done'), O_WRONLY | O_APPEND, 0o644);
+  await operations.write(done.handle, 0, Buffer.from('1'));
+  await operations.flush(done.handle);
+  const { handle } = await operations.create(at('waiting'), O_WRONLY | O_APPEND, 0o644);
+  await operations.write(handle, 0, Buffer.from('1'));
+  const gate = deferred<void>();
+  store.gate = gate.promise;
+  void operations.write(handle, 0, Buffer.from('2'));
+  await tick();
+
+  const closed = operations.close(1_000);
+  closed.catch(() => undefined);
+  await clock.advance(1_000);
+
+  const error = await t.throwsAsync(closed);
+  t.true(hasCode(error, 'UNAVAILABLE'));
+  t.regex(error!.message, /written bytes were not acknowledged.*: waiting, inode \d+$/);
+  gate.resolve();
+});
+
+test('close names files whose last bytes failed while it waited, and those whose writer was never told', async t => {
+  const { store, operations } = setup();
+  const { handle } = await operations.create(at('f'), O_WRONLY | O_APPEND, 0o644);
+  await operations.write(handle, 0, Buffer.from('1'));
+  store.appendFailures.push('UNAVAILABLE');
+  await operations.write(handle, 0, Buffer.from('2'));
+
+  const error = await t.throwsAsync(operations.close(1_000));
+
+  t.regex(error!.message, /written bytes were not acknowledged.*: f, inode \d+$/);
+});
+
+test('a failure that the writer was told of is not told again at the end', async t => {
+  const { store, operations } = setup();
+  const { handle } = await operations.create(at('f'), O_WRONLY | O_APPEND, 0o644);
+  store.appendFailures.push('UNAVAILABLE');
+  t.is(await code(operations.write(handle, 0, Buffer.from('1'))), 'UNAVAILABLE');
+
+  await t.notThrowsAsync(operations.close(1_000));
 });
 
 test('fallocate extends with zeros, lseek finds the hole behind the end, copy_file_range copies', async t => {
