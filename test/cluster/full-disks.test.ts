@@ -5,10 +5,11 @@ import path from 'node:path';
 import type { ExecutionContext } from 'ava';
 import type { Gfs } from '../../src/client/index.js';
 import { Cluster, until } from './cluster.js';
-import { bytesOf, client, isWell, report, smallDisks, startReader } from './healing.js';
+import { bytesOf, client, isWell, report, smallDisks } from './healing.js';
 import { checkLines, type LineWriter, startRecordWriter } from './lines.js';
 import { mountProblem, testUnless } from './needs.js';
 import { shell } from './processes.js';
+import { startReaders } from './readers.js';
 
 const mountTest = testUnless(await mountProblem());
 
@@ -94,7 +95,7 @@ mountTest(
     const writers = await writersOn(t, cluster, 4);
     await untilAppending('records are appended', writers);
     const { data, address, daemon } = cluster.servers[0]!;
-    const stopReading = startReader(t, gfs, OLD, LENGTH);
+    const stopReading = startReaders(t, cluster, OLD, LENGTH);
 
     await fillUp(cluster, gfs, [0], victims);
     await untilAppending('records go elsewhere', writers);
@@ -121,6 +122,7 @@ mountTest(
     t.log(`${seen.reads} reads, ${seen.failures} failed`);
     t.deepEqual(seen.wrong, []);
     t.is(seen.failures, 0);
+    t.true(seen.receivedBytes >= seen.reads * LENGTH, 'servers were asked for every byte');
     await checkAll(t, cluster, writers);
     t.is(daemon.child.exitCode, null);
   },
@@ -137,7 +139,7 @@ mountTest(
     await Promise.all(victims.map(name => gfs.writeFile(name, name)));
     const writers = await writersOn(t, cluster, 3);
     await untilAppending('records are appended', writers);
-    const stopReading = startReader(t, gfs, OLD, LENGTH);
+    const stopReading = startReaders(t, cluster, OLD, LENGTH);
 
     await fillUp(cluster, gfs, [0, 1, 2], victims);
     const stopped = writers.map(acknowledged);
@@ -155,6 +157,7 @@ mountTest(
     t.log(`${seen.reads} reads, ${seen.failures} failed`);
     t.deepEqual(seen.wrong, []);
     t.is(seen.failures, 0);
+    t.true(seen.receivedBytes >= seen.reads * LENGTH, 'servers were asked for every byte');
     await checkAll(t, cluster, writers);
     t.true(cluster.servers.every(({ daemon }) => daemon.child.exitCode === null));
   },
