@@ -221,7 +221,12 @@ for (const [kind, problem] of [
     const { sh } = bound(await mountMemory(t, kind));
 
     t.is(await sh('touch f; flock f -c "flock -n f true || echo held"; flock -n f echo free'), 'held\nfree');
-    t.is(await sh('(flock f -c "sleep 0.3; echo first") & sleep 0.1; flock f echo second; wait'), 'first\nsecond');
+    t.is(
+      await sh(
+        '(flock f -c "touch held; sleep 0.3; echo first") & until [ -e held ]; do sleep 0.02; done; flock f echo second; wait',
+      ),
+      'first\nsecond',
+    );
   });
 
   runKernel(
