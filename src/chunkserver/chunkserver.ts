@@ -176,8 +176,10 @@ export class Chunkserver {
       payloadCheckedByHandler: ['append', 'replicate'],
       clusterId: () => identity.clusterId,
       secret,
-      connectionsMax: settings.connections,
+      connectionsMax: settings.connectionsMax,
       idleTimeoutMs: settings.idleTimeout,
+      frameTimeoutMs: settings.frameTimeout,
+      payloadBytesMax: settings.frameSize,
     });
     return {
       ...{ identity, store, leases, leaseReturn, link, heardStamp, scrubber, copying, pushes, peers, server, pause },

@@ -3,19 +3,21 @@
 // this file.
 import type { Clock } from '../lib/clock.js';
 import type { Logger } from '../lib/logger.js';
-import { asGfsError, GfsError } from '../protocol/errors.js';
+import { showSetting } from '../lib/settings.js';
+import { asGfsError, GfsError, hasCode } from '../protocol/errors.js';
 import type { ChunkHandle } from '../protocol/ids.js';
-import { holderMs, LIMITS } from '../protocol/limits.js';
+import { holderMs, LIMITS, recordBytesMax } from '../protocol/limits.js';
 import type { Kind, Reply, Request } from '../protocol/messages.js';
 import type { PeerPool } from '../rpc/types.js';
 import type { ChunkStore } from './chunk-store.js';
 import { Comparison } from './comparison.js';
 import type { HeardStamp } from './heard-stamp.js';
 import type { LeaseHolder } from './lease-holder.js';
+import { LeaseReport } from './lease-report.js';
 import type { MasterClock } from './master-clock.js';
 import type { Pause } from './pause.js';
 import type { ServerIdentity } from './server-identity.js';
-import { BOUNDS, type ChunkserverSettings } from './settings.js';
+import { BOUNDS, CHUNKSERVER_SETTINGS, type ChunkserverSettings } from './settings.js';
 import type { TokenGate } from './token-gate.js';
 
 export interface MasterLinkParts {
@@ -54,9 +56,11 @@ export class MasterLink {
   private sequence = 0;
 
   private readonly comparison: Comparison;
+  private readonly leaseReport: LeaseReport;
 
   constructor(private readonly parts: MasterLinkParts) {
     this.comparison = new Comparison(parts.store, parts.clock);
+    this.leaseReport = new LeaseReport(parts.leases, BOUNDS.leasesReportedMax);
   }
 
   /**
@@ -70,7 +74,7 @@ export class MasterLink {
     this.note(failure);
   }
 
-  /** Registers, then heartbeats, until stop(). Rejects with WRONG_DATA, when a later process has taken this server's place. */
+  /** Registers, then heartbeats, until stop(). Rejects with WRONG_DATA, when a later process has taken this server's place, and USAGE. */
   async run(): Promise<void> {
     while (!this.stopped) {
       const wasRegistered = this.isRegistered;
@@ -82,7 +86,7 @@ export class MasterLink {
     }
   }
 
-  /** One registration or heartbeat; settles with what went wrong and is tried again. Rejects with WRONG_DATA. */
+  /** One registration or heartbeat; settles with what went wrong and is tried again. Rejects with WRONG_DATA, and USAGE when a setting does not fit the cluster. */
   private async turn(): Promise<GfsError | undefined> {
     const { logger, settings } = this.parts;
     try {
@@ -94,7 +98,7 @@ export class MasterLink {
       return undefined;
     } catch (error) {
       const failure = asGfsError(error);
-      if (failure.code === 'WRONG_DATA' && !this.stopped) throw failure;
+      if (hasCode(failure, 'WRONG_DATA', 'USAGE') && !this.stopped) throw failure;
       this.refusals = isRefusal(failure) ? this.refusals + 1 : 0;
       return failure;
     }
@@ -147,6 +151,7 @@ export class MasterLink {
       },
       REGISTER_TIMEOUT_MS,
     );
+    this.checkFrameSize(reply.chunkSizeBytes);
     await this.parts.join(reply.clusterId);
     masterClock.heard(reply.masterNowMs, sentMs);
     tokens.useKeys(reply.keys);
@@ -156,6 +161,18 @@ export class MasterLink {
     await this.reportAll();
     this.isRegistered = true;
     logger.info({ server, epoch, clusterId: reply.clusterId, chunks: store.count }, 'registered with the master');
+  }
+
+  /** A record travels in one message, at least between servers. */
+  private checkFrameSize(chunkSizeBytes: number): void {
+    const shown = (bytes: number): string => showSetting(CHUNKSERVER_SETTINGS.frameSize, bytes);
+    const { frameSize } = this.parts.settings;
+    const needed = recordBytesMax(chunkSizeBytes);
+    if (frameSize < needed)
+      throw new GfsError(
+        'USAGE',
+        `--frame-size ${shown(frameSize)}: a record of this cluster may have ${shown(needed)}, so give at least that`,
+      );
   }
 
   /** All replicas, a page at a time; what changes meanwhile follows with the heartbeats. */
@@ -188,7 +205,7 @@ export class MasterLink {
           ...this.me(),
           sequence: ++this.sequence,
           space,
-          leases: this.leaseReport(),
+          leases: this.leaseReport.next(),
           changed: changed.map(chunk => chunk.report()),
           reads: store.takeReads(),
           failedDisks: this.parts.failedDisks(),
@@ -210,20 +227,6 @@ export class MasterLink {
     for (const { handle, version } of reply.extended) leases.extend(handle, version, sentMs + holderMs(leases.leaseMs));
     await heardStamp.hear(reply.stamp);
     await store.dropTombstones(tokens.oldestKeyId, masterClock.nowMs());
-  }
-
-  private leaseReport(): Request<'heartbeat'>['leases'] {
-    const { leases } = this.parts;
-    return leases
-      .all()
-      .filter(lease => lease.state === 'held')
-      .slice(0, BOUNDS.leasesReportedMax)
-      .map(lease => ({
-        handle: lease.chunk.handle,
-        version: lease.version,
-        committedBytes: lease.committedBytes,
-        active: leases.isActive(lease),
-      }));
   }
 
   private me(): { server: ServerIdentity['server']; epoch: number } {

@@ -2,6 +2,8 @@
 // queues. What belongs to the whole cluster (chunk size, lease time) comes from the master when it registers.
 import { countSetting, duration, type SettingValues, sizeSetting, textSetting } from '../lib/settings.js';
 import type { GfsError } from '../protocol/errors.js';
+import { LIMITS } from '../protocol/limits.js';
+import { CONNECTION_SETTINGS } from '../rpc/settings.js';
 import type { Carried } from './carried.js';
 
 const KiB = 1024;
@@ -36,8 +38,12 @@ export const CHUNKSERVER_SETTINGS = {
   reserve: sizeSetting(16 * MiB, 'space that appends leave free on each disk'),
   inFlight: sizeSetting(256 * MiB, 'bytes of appends in work; more are refused until some are done', { min: 1 * MiB }),
   openFiles: countSetting(512, 'chunk files held open', { min: 8, max: 100_000 }),
-  connections: countSetting(4_096, 'connections served at once', { min: 8, max: 1_000_000 }),
-  idleTimeout: duration(600_000, 'a connection that was silent this long is closed', { min: 1_000 }),
+  ...CONNECTION_SETTINGS,
+  frameSize: sizeSetting(
+    LIMITS.payloadBytesMax,
+    'a message with more bytes of files ends its connection; at least a record of the cluster, a quarter of its chunk size',
+    { min: 1 * MiB, max: LIMITS.payloadBytesMax },
+  ),
 };
 
 export type ChunkserverSettings = SettingValues<typeof CHUNKSERVER_SETTINGS> & {
@@ -98,7 +104,8 @@ export const BOUNDS = {
   pieceBytes: 1 * MiB,
   /** Chunks whose reads are told in a heartbeat. */
   readsReportedMax: 256,
-  leasesReportedMax: 65_536,
+  /** Leases named in one heartbeat, the others in the next ones: all of it has to fit in a message. */
+  leasesReportedMax: 8_192,
   /** Replicas in one page of a report: the master reads the record of each, and answers others between two pages. */
   reportPage: 512,
   /** Replicas in one piece of the slow comparison with the master, one piece a heartbeat; pause after all were compared. */

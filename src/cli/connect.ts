@@ -30,7 +30,11 @@ export async function connectClient(platform: Platform, options: ConnectOptions)
       ...(secret === undefined ? {} : { secret }),
       name,
       wantsChanges,
-      settings: { opTimeoutMs, connectTimeoutMs: CONNECT_MS_MAX, ...(location === undefined ? {} : { location }) },
+      settings: {
+        opTimeoutMs,
+        connectTimeoutMs: Math.min(CONNECT_MS_MAX, opTimeoutMs),
+        ...(location === undefined ? {} : { location }),
+      },
     });
   } catch (error) {
     throw nameMaster(master, error);
@@ -40,10 +44,17 @@ export async function connectClient(platform: Platform, options: ConnectOptions)
 /** Asks the master one thing; rejects with its error, or UNREACHABLE naming it. */
 export type AskMaster = <K extends MasterKind>(kind: K, request: Request<K>, timeoutMs?: number) => Promise<Reply<K>>;
 
+export interface MasterConnection {
+  master: string;
+  secret?: Buffer | undefined;
+  /** One call, where it says no other time itself. */
+  callTimeoutMs?: number;
+}
+
 /** Runs `work` with an operator's connection to the master, and closes it. */
 export async function withMaster<T>(
   platform: Platform,
-  options: { master: string; secret?: Buffer | undefined },
+  options: MasterConnection,
   work: (ask: AskMaster) => Promise<T>,
 ): Promise<T> {
   const { RpcPeers } = await import('../rpc/peer.js');
@@ -53,7 +64,7 @@ export async function withMaster<T>(
     secret: options.secret,
     connectTimeoutMs: CONNECT_MS_MAX,
   });
-  const ask: AskMaster = async (kind, request, timeoutMs = ADMIN_CALL_MS) => {
+  const ask: AskMaster = async (kind, request, timeoutMs = options.callTimeoutMs ?? ADMIN_CALL_MS) => {
     try {
       return (await peers.get(options.master).call(kind, request, { timeoutMs })).body;
     } catch (error) {
@@ -70,7 +81,7 @@ export async function withMaster<T>(
 /** One operator's call to the master, on a connection of its own. */
 export function callMaster<K extends MasterKind>(
   platform: Platform,
-  options: { master: string; secret?: Buffer | undefined },
+  options: MasterConnection,
   kind: K,
   request: Request<K>,
   timeoutMs?: number,

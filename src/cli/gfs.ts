@@ -8,11 +8,12 @@ import { addNameCommands } from './commands/names.js';
 import { addReadCommands } from './commands/read.js';
 import { addRecoverCommand } from './commands/recover.js';
 import { addServerCommands } from './commands/servers.js';
+import { GFS_SETTINGS } from './commands/session.js';
 import { addReplicationCommand } from './commands/setrep.js';
 import { addTrashCommand } from './commands/trash.js';
 import { addWriteCommands } from './commands/write.js';
 import { runProgram } from './exit.js';
-import { addCommonOptions, addressOption } from './options.js';
+import { addCommonOptions, addressOption, addSettings } from './options.js';
 import { VERSION } from './version.js';
 
 function main(): Promise<void> {
@@ -54,6 +55,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage.`,
 
 function addConnectionOptions(command: Command): void {
   command.addOption(addressOption('master', 'the master of the cluster', 'GFS_MASTER'));
+  addSettings(command, GFS_SETTINGS);
   addCommonOptions(command, { logLevel: 'warn' });
 }
 

@@ -228,6 +228,9 @@ class Running {
       secret: options.secret,
       refusals: this.rooms.refusals,
       connectionsMax: options.connectionsMax,
+      idleTimeoutMs: options.idleTimeout,
+      frameTimeoutMs: options.frameTimeout,
+      bodyBytesMax: options.frameSize,
       // Bytes of files never come this way.
       payloadBytesMax: 0,
     });

@@ -2,6 +2,7 @@
 // cluster (chunk size, replicas, least replicas) is fixed by `format` and not here.
 import { countSetting, duration, type SettingValues, sizeSetting, textSetting } from '../lib/settings.js';
 import { LIMITS } from '../protocol/limits.js';
+import { CONNECTION_SETTINGS } from '../rpc/settings.js';
 
 export const MASTER_SETTINGS = {
   listen: textSetting('127.0.0.1:9400', 'address to serve on', 'HOST:PORT'),
@@ -61,7 +62,11 @@ export const MASTER_SETTINGS = {
   cacheEntries: countSetting(200_000, 'metadata records kept in memory', { min: 100, max: 100_000_000 }),
   cacheSize: sizeSetting(64 * 1024 * 1024, 'bytes of metadata records kept in memory', { min: 64 * 1024 }),
   sessionsMax: countSetting(10_000, 'client sessions at once', { min: 1, max: 1_000_000 }),
-  connectionsMax: countSetting(4_096, 'connections at once', { min: 4, max: 100_000 }),
+  ...CONNECTION_SETTINGS,
+  frameSize: sizeSetting(LIMITS.bodyBytesMax, 'a message that is larger ends its connection', {
+    min: 512 * 1024,
+    max: LIMITS.bodyBytesMax,
+  }),
   safeModeShare: countSetting(999, 'chunks of 1000 that must have a replica before safe mode ends', {
     min: 0,
     max: 1000,

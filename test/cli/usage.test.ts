@@ -65,6 +65,21 @@ test('settings of a cluster are checked before it is made', async t => {
   t.false(fs.existsSync(data));
 });
 
+test('limits of connections and messages are checked like all settings', async t => {
+  const data = path.join(folder(t), 'data');
+  for (const name of ['gfs-master', 'gfs-chunkserver'] as const) {
+    const serve = ['serve', '--data', data];
+    await refused(t, name, [...serve, '--connections-max', '0'], /--connections-max 0: is too small/);
+    await refused(t, name, [...serve, '--idle-timeout', '1ms'], /--idle-timeout 1ms: is too small, at least 1s/);
+    await refused(t, name, [...serve, '--frame-timeout', 'soon'], /--frame-timeout soon: is not a duration/);
+    await refused(t, name, [...serve, '--frame-size', '1GiB'], /--frame-size 1GiB: is too large/);
+  }
+  await refused(t, 'gfs', ['--op-timeout', '1ms', 'ls', '/'], /--op-timeout 1ms: is too small/);
+  await refused(t, 'gfs', ['ls', '/', '--op-timeout', 'soon'], /--op-timeout soon: is not a duration/);
+
+  t.false(fs.existsSync(data));
+});
+
 test('an empty secret is no secret', async t => {
   const file = path.join(folder(t), 'secret');
   fs.writeFileSync(file, '\n');

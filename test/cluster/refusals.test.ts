@@ -275,3 +275,66 @@ test.serial('hostile bytes on the ports of both servers: closed, one log line, t
   const point = await cluster.mount();
   t.is(await must(t, `echo alive > ${point}/f; cat ${point}/f`), 'alive\n');
 });
+
+test.serial('limits of connections and messages can be set: who does not keep to them is closed', async t => {
+  const limits = ['--idle-timeout', '1s', '--frame-timeout', '500ms', '--connections-max', '12'];
+  const cluster = await Cluster.start(t, {
+    ...{ servers: 1, replicas: 1, minReplicas: 1 },
+    master: [...limits, '--frame-size', '512KiB'],
+    chunkserver: ['--heartbeat', '300ms', ...limits, '--frame-size', '1MiB'],
+  });
+  const nonce = Buffer.alloc(16);
+  const hello = frame(FRAME.hello, 0, encodeBody({ version: 1, role: 'client', clusterId: '', nonce }));
+  const body = frame(FRAME.request, MESSAGES.keepSession.number, Buffer.alloc(513 << 10));
+  const payload = frame(FRAME.oneWay, MESSAGES.push.number, hello, Buffer.alloc((1 << 20) + 1));
+  const half = frame(FRAME.request, MESSAGES.keepSession.number, hello).subarray(0, -1);
+
+  for (const [daemon, address, large] of [
+    [cluster.master, cluster.masterAddress, body],
+    [cluster.servers[0]!.daemon, cluster.servers[0]!.address, payload],
+  ] as const) {
+    const [host, port] = address.split(':') as [string, string];
+    /** What the server says of a connection that sends this, once it is closed. */
+    const saidOf = async (bytes: Buffer): Promise<string> => {
+      const socket = net.connect(Number(port), host);
+      t.teardown(() => socket.destroy());
+      socket.on('error', () => undefined).resume();
+      const ended = new Promise(resolve => socket.once('close', resolve));
+      await new Promise(resolve => socket.once('connect', resolve));
+      const mine = `"remote":"127.0.0.1:${socket.localPort}"`;
+      socket.write(bytes);
+      await ended;
+      // Its output comes through a pipe.
+      await new Promise(resolve => setTimeout(resolve, 100));
+      return daemon.output.text.split('\n').find(line => line.includes(mine)) ?? 'nothing';
+    };
+    t.is(await saidOf(hello), 'nothing');
+    t.regex(await saidOf(Buffer.concat([hello, half])), /TIMED_OUT.*500 ms/);
+    t.regex(await saidOf(Buffer.concat([hello, large.subarray(0, 1000)])), /BAD_MESSAGE.*over the limit/);
+    const said = await Promise.all(Array.from({ length: 20 }, () => saidOf(hello)));
+    t.true(said.some(line => /too many/.test(line)));
+    t.true(said.some(line => line === 'nothing'));
+  }
+  const point = await cluster.mount();
+  t.is(await must(t, `echo alive > ${point}/f; cat ${point}/f`), 'alive\n');
+});
+
+test.serial('a chunkserver whose messages could not hold a record of the cluster says so and ends', async t => {
+  const cluster = await Cluster.start(t, { servers: 1, replicas: 1, minReplicas: 1, chunkSize: '64MiB' });
+  const data = path.join(cluster.folder, 'small');
+  const serve = ['serve', '--data', data, '--master', cluster.masterAddress, '--listen', '127.0.0.1:0'];
+  refused(t, await program('gfs-chunkserver', [...serve, '--frame-size', '8MiB']), 2, /--frame-size 8MiB: .*16MiB/);
+});
+
+test.serial('an operation of gfs ends within --op-timeout when the master does not answer', async t => {
+  const cluster = await Cluster.start(t, { servers: 0 });
+  cluster.master.signal('SIGSTOP');
+  const ended: string[] = [];
+  const list = async (timeout: string): Promise<void> => {
+    const result = await cluster.gfs('--op-timeout', timeout, 'ls', '/');
+    ended.push(timeout);
+    refused(t, result, 1, new RegExp(cluster.masterAddress));
+  };
+  await Promise.all([list('10m'), list('300ms')]);
+  t.deepEqual(ended, ['300ms', '10m']);
+});

@@ -388,6 +388,46 @@ test('a message that is not there as a whole in time ends its connection with on
   );
 });
 
+test('a connection that is silent for too long is closed without a word; one with a call in work stays', async t => {
+  const clock = new ManualClock();
+  let answer = (): void => undefined;
+  const { address, server, warned } = await setup(
+    t,
+    {
+      keepSession: ({ session: name }) =>
+        name === session(1)
+          ? { body: {} }
+          : new Promise(resolve => {
+              answer = () => resolve({ body: {} });
+            }),
+    },
+    { idleTimeoutMs: 60_000 },
+    { clock },
+  );
+  const silent = await raw(t, address);
+  silent.socket.write(Buffer.concat([hello, call]));
+  await answered(silent.socket);
+  const busy = await raw(t, address);
+  const waiting = encodeFrame({
+    ...{ type: FRAME.request, kind: 2, callId: 1, waitMs: 0 },
+    body: encodeBody({ session: session(2) }),
+  });
+  busy.socket.write(Buffer.concat([hello, ...waiting, call]));
+  await answered(busy.socket);
+
+  await clock.advance(59_000);
+  t.is(server.connectionCount, 2);
+  await clock.advance(60_000);
+
+  await silent.closed;
+  t.is(server.connectionCount, 1);
+  answer();
+  await clock.advance(90_000);
+  await busy.closed;
+  t.is(server.connectionCount, 0);
+  t.deepEqual(warned, []);
+});
+
 test('while a connection is not read from, the message on its way costs no time', async t => {
   const clock = new ManualClock();
   const callsMax = 1024;

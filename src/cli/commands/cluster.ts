@@ -4,7 +4,17 @@ import { type ChunkHandle, handleName } from '../../protocol/ids.js';
 import { LIMITS } from '../../protocol/limits.js';
 import type { Reply } from '../../protocol/messages.js';
 import { callMaster } from '../connect.js';
-import { about, optionsOf, placeOf, platformOf, print, printJson, type SessionOptions, withClient } from './session.js';
+import {
+  about,
+  connectionOf,
+  optionsOf,
+  placeOf,
+  platformOf,
+  print,
+  printJson,
+  type SessionOptions,
+  withClient,
+} from './session.js';
 import { howMany, showBytes, showTime, table } from './table.js';
 
 type FileInfo = Reply<'fileInfo'>;
@@ -44,7 +54,7 @@ async function readInfo(
   where: ReturnType<typeof placeOf>,
 ): Promise<[FileInfo['chunks'], number]> {
   const platform = platformOf(options);
-  const connection = { master: options.master!, secret: options.secretFile?.content };
+  const connection = connectionOf(options);
   const chunks: FileInfo['chunks'] = [];
   for (;;) {
     const request = { where, fromChunk: chunks.length, limit: LIMITS.extentPageMax };
@@ -103,7 +113,7 @@ function jsonChunk(chunk: FileInfo['chunks'][number]): Record<string, unknown> {
 }
 
 async function report(options: SessionOptions): Promise<void> {
-  const connection = { master: options.master!, secret: options.secretFile?.content };
+  const connection = connectionOf(options);
   const value = await callMaster(platformOf(options), connection, 'report', {});
   if (options.json) return printJson(jsonReport(value));
   const { chunks } = value;

@@ -1,24 +1,29 @@
 // What the commands of gfs share: connecting as their options say, paths, and output. It closes every client that it opened.
 import type { Command } from 'commander';
+import { CLIENT_SETTINGS } from '../../client/settings.js';
 import type { FileSystemClient, Where } from '../../client/types.js';
 import type { Platform } from '../../lib/platform.js';
 import { GfsError } from '../../protocol/errors.js';
 import type { InodeId } from '../../protocol/ids.js';
 import type { MasterKind, Reply, Request } from '../../protocol/messages.js';
 import { buildPlatform } from '../build-platform.js';
-import { type AskMaster, connectClient, withMaster } from '../connect.js';
+import { type AskMaster, connectClient, type MasterConnection, withMaster } from '../connect.js';
 import { usageError } from '../exit.js';
 import { defaultDataDirectory, rememberedMaster } from '../local-cluster.js';
 import { type CommonOptions, DEFAULT_MASTER } from '../options.js';
 
 export { print, printJson } from './output.js';
 
-const OPERATION_MS_MAX = 30_000;
+/** What every command of gfs takes besides the connection's own. */
+export const GFS_SETTINGS = { opTimeoutMs: CLIENT_SETTINGS.opTimeoutMs };
+
 const ROOT = 1 as InodeId;
 
 export interface SessionOptions extends CommonOptions {
   master?: string;
   json?: boolean;
+  /** In ms. */
+  opTimeout: number;
 }
 
 /** The options of a command with those given before its name. */
@@ -43,9 +48,13 @@ export function platformOf(options: SessionOptions): Platform {
   return buildPlatform(options, 'gfs');
 }
 
+export function connectionOf(options: SessionOptions): MasterConnection {
+  return { master: options.master!, secret: options.secretFile?.content, callTimeoutMs: options.opTimeout };
+}
+
 /** Runs `work` with an operator's connection to the master that the options name. */
 export function asOperator<T>(options: SessionOptions, work: (ask: AskMaster) => Promise<T>): Promise<T> {
-  return withMaster(platformOf(options), { master: options.master!, secret: options.secretFile?.content }, work);
+  return withMaster(platformOf(options), connectionOf(options), work);
 }
 
 /** One operator's call. Rejects with UNREACHABLE naming the master. */
@@ -67,7 +76,7 @@ export async function withClient<T>(
     master: options.master!,
     secret: options.secretFile?.content,
     wantsChanges: false,
-    opTimeoutMs: OPERATION_MS_MAX,
+    opTimeoutMs: options.opTimeout,
     name: 'gfs',
   });
   try {
