@@ -22,6 +22,7 @@ import type { SimRandom } from './platform/sim-random.js';
 import { Simulator } from './platform/simulator.js';
 import { drawShape } from './shape.js';
 import { showAnswer, showCall, WriterNames } from './show-call.js';
+import { drawUnits } from './units.js';
 import { chooseWorkloads } from './workloads/choose.js';
 
 export interface ScenarioOptions {
@@ -61,6 +62,9 @@ const CALM_PACE = 5;
 /** Seeds in which an operator drains servers and asks for other numbers of copies. */
 const OPERATOR_CHANCE = 0.4;
 const CHUNK_SIZES = [4, 8, 16, 64].map(kib => kib * 1024);
+/** Seldom, as their bytes take long to compare. The last one takes appends that are pushed as the product ships. */
+const LARGE_CHUNK_SIZES = [256, 512, 1024, 8192].map(kib => kib * 1024);
+const LARGE_CHUNKS_CHANCE = 0.06;
 
 export async function runScenario(seed: number, options: ScenarioOptions = {}): Promise<ScenarioResult> {
   return await new Scenario(seed, options).run();
@@ -91,7 +95,11 @@ class Scenario {
     const { random } = this;
     // A stream of its own, as for all that came later: what was drawn before stays as it was.
     const limits = this.simulator.random('copy limits');
-    const chunkSizeBytes = CHUNK_SIZES[random.int(CHUNK_SIZES.length)]!;
+    const usual = CHUNK_SIZES[random.int(CHUNK_SIZES.length)]!;
+    const sizes = this.simulator.random('sizes');
+    const isLarge = sizes.chance(LARGE_CHUNKS_CHANCE);
+    const chunkSizeBytes = isLarge ? LARGE_CHUNK_SIZES[sizes.int(LARGE_CHUNK_SIZES.length)]! : usual;
+    drawUnits(sizes);
     const copyLimits = {
       copiesMax: 1 + limits.int(6),
       copiesPerServer: 1 + limits.int(3),

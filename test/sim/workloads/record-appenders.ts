@@ -5,6 +5,8 @@ import type { Actor } from '../actor.js';
 import { RECORD_BYTES_MIN } from '../records.js';
 import { at, NEW_FILE, type Workload } from './workload.js';
 
+const LARGE_BYTES = 16 * 1024;
+
 export interface RecordAppendersOptions {
   paths: readonly string[];
   /** Appends that one appender has in flight: 1 for plain ones, more for pipelined ones. */
@@ -69,7 +71,9 @@ export class RecordAppenders implements Workload {
 
   private length({ random, client }: Actor): number {
     const most = client.recordBytesMax;
-    if (random.chance(0.03)) return most;
+    // Of large ones few, and of the largest size fewer: all their bytes are compared.
+    if (random.chance(0.03))
+      return most <= LARGE_BYTES || random.chance(0.3) ? most : RECORD_BYTES_MIN + random.int(most);
     return RECORD_BYTES_MIN + random.int(Math.min(1_500, most - RECORD_BYTES_MIN));
   }
 }
