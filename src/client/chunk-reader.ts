@@ -65,19 +65,16 @@ export class ChunkReader {
   async fetch(state: InodeState, fromByte: number, toByte: number, deadlineMs: number): Promise<Buffer[]> {
     const job: Job = { state, generation: state.generation, deadlineMs };
     const pieces: Array<Promise<Buffer[]>> = [];
-    try {
-      for (let at = fromByte; at < toByte; ) {
-        const source = find(state, at) ?? (await this.#locate(job, at, undefined));
-        const endByte = Math.min(toByte, source.endByte);
-        pieces.push(this.#readPiece(job, at, endByte));
-        at = endByte;
-      }
-      return (await Promise.all(pieces)).flat();
-    } catch (error) {
-      // The other pieces end by their own deadlines; this failure speaks for them.
-      void Promise.allSettled(pieces);
-      throw error;
+    for (let at = fromByte; at < toByte; ) {
+      const source = find(state, at) ?? (await this.#locate(job, at, undefined));
+      const endByte = Math.min(toByte, source.endByte);
+      const piece = this.#readPiece(job, at, endByte);
+      // It may fail while the next one is still being located, before anybody waits for it; and the first failure speaks for all.
+      piece.catch(() => undefined);
+      pieces.push(piece);
+      at = endByte;
     }
+    return (await Promise.all(pieces)).flat();
   }
 
   /** Up to where, from `fromByte` on, it is known without asking the master where the bytes are; at most `toByte`. */

@@ -157,6 +157,29 @@ test('a read without a reachable replica fails with UNAVAILABLE, and works again
   });
 });
 
+test('a piece that no replica serves fails while the next one is still being located: the read fails, and nothing is left unhandled', async t => {
+  await withCluster(t, async cluster => {
+    const { file } = await newFile(await cluster.connect());
+    await file.append([pattern(30_000)], { split: true, expectedOffset: 0 });
+    const client = await cluster.connect({ readPatienceMs: 300, opTimeoutMs: 3_000 });
+    const reader = await client.openInode(file.inode);
+    await reader.read(0, 100);
+    await file.append([pattern(30_000)], { split: true, expectedOffset: 30_000 });
+    await reader.attributes();
+    cluster.bends.push(({ kind }) => (kind === 'read' ? 'UNREACHABLE' : kind === 'locate' ? 'hang' : undefined));
+    const unhandled: unknown[] = [];
+    const note = (error: unknown): void => void unhandled.push(error);
+    process.on('unhandledRejection', note);
+    t.teardown(() => process.off('unhandledRejection', note));
+
+    const error = await t.throwsAsync(reader.read(0, 60_000));
+
+    t.true(hasCode(error, 'UNAVAILABLE') || hasCode(error, 'TIMED_OUT'), String(error));
+    t.true(cluster.count('locate') > 0);
+    t.deepEqual(unhandled, []);
+  });
+});
+
 test('a short answer is not taken for the bytes', async t => {
   await withCluster(t, async cluster => {
     const { file } = await newFile(await cluster.connect());
