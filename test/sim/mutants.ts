@@ -22,6 +22,7 @@ import { ReplicaCopies } from '../../src/master/replica-copies.js';
 import { type FenceAnswer, lengthToSeal } from '../../src/master/seal-decision.js';
 import { Sealing } from '../../src/master/sealing.js';
 import { Servers } from '../../src/master/servers.js';
+import { Shortage } from '../../src/master/shortage.js';
 import { Store } from '../../src/master/store.js';
 import { hasCode } from '../../src/protocol/errors.js';
 import type { ServerId } from '../../src/protocol/ids.js';
@@ -240,7 +241,11 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'hasty-trash',
     breaks: '§4.4: deleted files stay in the trash for their time',
-    apply: () => replace(Garbage, 'isSpaceShort', () => () => true),
+    apply: () =>
+      all(
+        replace(Shortage, 'judge', () => async () => true),
+        replace(Shortage, 'isEnoughComing', () => () => false),
+      ),
   },
   {
     name: 'serve-unverified',
