@@ -190,7 +190,8 @@ export class ChunkReader {
     const request = { inode: state.inode, fromByte: offset, limit: CLIENT_LIMITS.extentPage };
     const page = await this.link.call('locate', request, { deadlineMs });
     const nowMs = clock.monotonicMs();
-    state.note(page.attributes, page.tail, nowMs);
+    // A page that ends before the open chunk tells nothing of it.
+    state.note(page.attributes, page.more ? 'unknown' : page.tail, nowMs);
     if (page.attributes.generation !== state.generation) return;
     const ageMs = settings.relocateMs * (1 + CLIENT_LIMITS.relocateJitter * random.float());
     state.chunks.insert(page.extents, nowMs + ageMs);

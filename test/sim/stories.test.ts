@@ -108,3 +108,31 @@ test.serial('the master dies while it seals: its successor begins the seal again
 
   t.snapshot(story.lines.join('\n'));
 });
+
+test.serial(
+  'an old primary holds more of its chunk than ever counted: who knows that the file is longer does not read it there (I7)',
+  async t => {
+    const story = new Story(7, { knowledgeMs: 60_000 });
+    const file = await story.begin();
+    const { machine: another, file: others } = await story.join('c9');
+    await story.append(file, 'one ');
+    await story.read(file);
+
+    story.say(
+      'The primary is cut off from the master and its chain, but not from the clients. What it has of an append nobody else will ever have.',
+    );
+    story.cluster.network.partition(
+      [story.machine('primary').name],
+      ['master', story.machine('secondary').name, story.machine('tail').name],
+    );
+    void others.append([Buffer.from('zwei '.repeat(5))], { split: false });
+    await story.pass(50);
+    another.kill();
+    await story.append(file, 'three');
+    story.say('The client has seen the first chunk open, and knows that the file has 9 bytes.');
+    await story.read(file, 9);
+
+    t.is(story.lines.at(-1), 'client reads "one three"');
+    t.snapshot(story.lines.join('\n'));
+  },
+);

@@ -49,7 +49,8 @@ export class Story {
   private readonly traps: Array<{ moment: Moment; act: () => void }> = [];
   private readonly hosts = new WeakMap<object, string>();
 
-  constructor(seed: number) {
+  /** `knowledgeMs`: clients hear of no changes, and go by what they know of a file for so long. */
+  constructor(seed: number, { knowledgeMs }: { knowledgeMs?: number } = {}) {
     this.simulator = new CalmSimulator({ seed });
     this.cluster = new Cluster(
       this.simulator,
@@ -63,6 +64,7 @@ export class Story {
         appendTryMs: 1_200,
         // Healing is another story.
         rereplicateAfterMs: 3_600_000,
+        ...(knowledgeMs === undefined ? {} : { revalidateMs: knowledgeMs, deafClients: true }),
       },
       {
         onBoot: (platform, host) => this.hosts.set(platform, host),
@@ -86,6 +88,16 @@ export class Story {
     await this.simulator.run(1_000);
     const { file } = await this.settle(this.client!.createFile(at('story'), NEW_FILE));
     return file;
+  }
+
+  /** Another client has the file open, too. */
+  async join(name: string): Promise<{ machine: Machine; file: OpenFile }> {
+    const mine = this.client;
+    const machine = this.cluster.addClient(name);
+    await this.until(() => this.client !== mine);
+    const { file } = await this.settle(this.client!.createFile(at('story'), NEW_FILE));
+    this.client = mine;
+    return { machine, file };
   }
 
   say(line: string): void {
@@ -132,8 +144,8 @@ export class Story {
   }
 
   /** What the file holds for the client. */
-  async read(file: OpenFile): Promise<void> {
-    const buffers = await this.settle(file.read(0, 10_000));
+  async read(file: OpenFile, lengthBytes = 10_000): Promise<void> {
+    const buffers = await this.settle(file.read(0, lengthBytes));
     this.tell(`client reads "${Buffer.concat(buffers).toString()}"`);
   }
 
@@ -164,7 +176,7 @@ export class Story {
 
   private role(host: string, handle: number | undefined): string {
     if (host === 'master') return host;
-    if (host === 'c1') return 'client';
+    if (/^c\d/.test(host)) return host === 'c1' ? 'client' : 'another client';
     const chain = (handle === undefined ? undefined : this.chains.get(handle)) ?? [];
     return ROLES[chain.indexOf(host)] ?? 'another server';
   }
