@@ -373,6 +373,8 @@ export class ChunkStore {
   }
 
   private onDiskFailure(disk: DataDirectory): void {
+    // What is on a full one stands as it is, and nothing is added.
+    if (disk.isFull) return;
     for (const chunk of this.chunks.values()) {
       if (chunk.disk !== disk) continue;
       chunk.brokenVersion = chunk.version;

@@ -84,7 +84,9 @@ export class LeaseHolder {
     return this.clock.monotonicMs() > lease.untilMs;
   }
 
+  /** Somebody appends, or it cannot be given back: that has to be recorded. */
   isActive(lease: Lease): boolean {
+    if (lease.chunk.disk.isFull) return true;
     return lease.inWork.size > 0 || this.clock.monotonicMs() - lease.lastAppendMs < this.idleMs;
   }
 

@@ -70,11 +70,11 @@ export class LeaseReturn {
     try {
       await tell({ handle: chunk.handle, version: lease.version, lengthBytes });
     } catch (error) {
-      // Where nothing was sent, the master still counts on this lease.
-      const wasSent = !hasCode(error, ...UNSENT);
-      if (leases.isCurrent(lease)) leases.endReturning(lease, wasSent ? 'doubtful' : before);
-      if (!hasCode(error, ...UNSENT, ...UNANSWERED)) throw error;
-      // The line to the master says so once; this comes again for every lease.
+      // Where nothing was sent, or the master had no room to write it down, it still counts on this lease.
+      const wasTaken = !hasCode(error, ...UNSENT, 'NO_SPACE');
+      if (leases.isCurrent(lease)) leases.endReturning(lease, wasTaken ? 'doubtful' : before);
+      if (!hasCode(error, ...UNSENT, ...UNANSWERED, 'NO_SPACE')) throw error;
+      // The line to the master, or the master, says so once; this comes again for every lease.
       logger.debug({ handle: chunk.handle, code: error.code }, 'the master did not take a lease back');
       return false;
     }

@@ -203,7 +203,9 @@ export class Primary {
     checkOpen(chunk, token);
     const lease = leases.find(chunk.handle, chunk.version);
     const isHeld = lease && lease.state !== 'doubtful' && !leases.isOver(lease);
-    if (!isHeld || chunk.brokenVersion === chunk.version) throw new GfsError('FENCED', 'this server holds no lease');
+    // On a full disk nothing more is acknowledged, and it may be that nobody has room to seal the chunk: its length is what it was.
+    const isBroken = chunk.brokenVersion === chunk.version && !chunk.disk.isFull;
+    if (!isHeld || isBroken) throw new GfsError('FENCED', 'this server holds no lease');
     return lease.committedBytes;
   }
 

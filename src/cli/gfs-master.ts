@@ -1,6 +1,5 @@
 // The program gfs-master: `format` makes a cluster, `serve` runs its master. It reads the command line and builds the real parts; nothing else.
 import { Command } from 'commander';
-import { deferred } from '../lib/deferred.js';
 import { countSetting, sizeSetting } from '../lib/settings.js';
 import { MASTER_SETTINGS } from '../master/settings.js';
 import { LIMITS } from '../protocol/limits.js';
@@ -9,6 +8,7 @@ import { checkPidFile, runDaemon } from './daemon.js';
 import { runProgram, usageError } from './exit.js';
 import { addCommonOptions, addSettings, type CommonOptions, checkDirectoryOption, settingsFrom } from './options.js';
 import { ownIds } from './own-ids.js';
+import { Reopening } from './reopening.js';
 import { VERSION } from './version.js';
 
 /** What belongs to the whole cluster and is fixed for its life. */
@@ -91,16 +91,15 @@ async function serveCluster(
       const { buildHeldPlatform } = await import('./build-platform.js');
       const { Master } = await import('../master/master.js');
       const { platform, release } = buildHeldPlatform(options, 'gfs-master');
-      const failed = deferred<void>();
-      const master = new Master(platform, {
-        ...settings,
-        data: options.data,
-        secret: options.secretFile?.content,
-        onFailure: error => failed.reject(error),
-      });
+      const own = { ...settings, data: options.data, secret: options.secretFile?.content };
+      const master = new Reopening(
+        platform,
+        (events, listen = settings.listen) => new Master(platform, { ...own, ...events, listen }),
+      );
       const address = await master.start();
       release();
-      return { readyLine: `gfs-master ready on ${address}`, ended: failed.promise, stop: () => master.stop() };
+      const { promise: ended } = master.ended;
+      return { readyLine: `gfs-master ready on ${address}`, ended, stop: () => master.stop() };
     },
   });
 }

@@ -9,7 +9,7 @@ import type { MasterLink } from './master-link.js';
 import type { ClientParts } from './parts.js';
 
 export class AppendDoubts {
-  /** Full disks kept the last question from being answered. */
+  /** Full disks kept the last question that was not cut short from being answered. */
   lacksSpace = false;
 
   constructor(
@@ -94,7 +94,7 @@ export class AppendDoubts {
     } catch (error) {
       const failure = asGfsError(error);
       this.parts.logger.debug({ handle, version, code: failure.code }, 'the outcome of an append is not known');
-      this.lacksSpace = failure.code === 'NO_SPACE';
+      if (failure.code !== 'TIMED_OUT') this.lacksSpace = failure.code === 'NO_SPACE';
       if (failure.retryable && failure.code !== 'STOPPING') return;
       if (!write.hasFailed && !piece.isLanded) this.fail(write, failure);
     }

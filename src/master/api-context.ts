@@ -49,10 +49,13 @@ export function deadlineOf({ context }: Rooms, call: Pick<CallContext, 'deadline
 
 /** What `work` answers (or throws), once everything it may have seen is on disk. */
 export async function answerDurably<T>({ context }: Rooms, work: () => T | Promise<T>): Promise<T> {
+  const { store } = context;
+  // Then nothing that it may see is not on disk.
+  const { isReadOnly } = store;
   try {
     return await work();
   } finally {
-    await context.store.durable();
+    if (!isReadOnly) await store.durable();
   }
 }
 

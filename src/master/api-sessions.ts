@@ -86,12 +86,13 @@ export function sessionRoom({ context, sessions, locks, claims, trace }: Rooms):
 
   const handlers: Handlers<SessionKind> = {
     openSession: async (request, call) => {
+      const { isReadOnly } = store;
       expire();
       const session = sessions.open({ ...request, id: randomId(random) }, clock.monotonicMs());
       if (request.wantsChanges) notices.watch(session.id, request.client, call.connection);
       else notices.forget(session.id);
       trace.note(sessions.size, clock.monotonicMs());
-      await store.durable();
+      if (!isReadOnly) await store.durable();
       return {
         body: {
           session: session.id,
@@ -111,13 +112,16 @@ export function sessionRoom({ context, sessions, locks, claims, trace }: Rooms):
     },
 
     closeSession: async ({ session }) => {
+      const { isReadOnly } = store;
       const closed = sessions.close(session);
       if (closed) end([closed]);
-      await store.durable();
+      if (!isReadOnly) await store.durable();
       return { body: {} };
     },
 
     lock: async ({ session, inode, lock, waitMs, claim, connection, endWaits }, call) => {
+      // Who holds locks has to be written down.
+      store.requireWritable();
       const { client } = sessions.hear(session, connection);
       if (endWaits) giveUpInRange(session, inode, lock);
       if (claim && !claims.mayClaim(client, clock.monotonicMs())) return { body: { granted: false } };

@@ -132,8 +132,9 @@ export class AppendTargets {
       const lease = leases.live(handle, time.nowMs()) ?? this.readopt(chunk, untilMs);
       if (!lease) continue;
       lease.committedBytes = Math.max(lease.committedBytes, committedBytes);
-      if (committedBytes > chunk.lengthBytes) grown.push({ chunk, committedBytes });
-      if (active && leases.extend({ handle, version, primary: server }, untilMs, time.nowMs()))
+      if (committedBytes > chunk.lengthBytes && !store.isReadOnly) grown.push({ chunk, committedBytes });
+      // Those that nobody appends under cannot be given back then, and readers learn the length from their primaries.
+      if ((active || store.isReadOnly) && leases.extend({ handle, version, primary: server }, untilMs, time.nowMs()))
         extended.push({ handle, version });
     }
     if (grown.length > 0) {

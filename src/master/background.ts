@@ -8,7 +8,11 @@ export class Background {
   private readonly running = new Set<Promise<void>>();
   private isStopped = false;
 
-  constructor(private readonly platform: Platform) {}
+  constructor(
+    private readonly platform: Platform,
+    /** What keeps work from being done is known, and was logged where it happened. */
+    private readonly isHindered: () => boolean,
+  ) {}
 
   /** Does `work` again and again, `everyMs` after it was done. A failure is logged and ends nothing. */
   every(name: string, everyMs: number, work: () => Promise<void> | void): void {
@@ -41,7 +45,7 @@ export class Background {
     } catch (error) {
       const { code, message } = asGfsError(error);
       // Stopping and a failed store end the process; they were logged where they happened.
-      if (code === 'STOPPING' || code === 'STORE_FAILED') return;
+      if (code === 'STOPPING' || code === 'STORE_FAILED' || this.isHindered()) return;
       this.platform.logger.error(
         { work: name, code, reason: message, stack: error instanceof Error ? error.stack : undefined },
         'background work failed',

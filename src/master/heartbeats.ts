@@ -37,6 +37,7 @@ export class Heartbeats {
   /** Durable when it settles. Throws WRONG_CLUSTER, WRONG_DATA. */
   async onRegister(request: Request<'register'>): Promise<Reply<'register'>> {
     const { store, servers, tokens, time, settings, cluster, platform, leases } = this.context;
+    const { isReadOnly } = store;
     if (request.clusterId !== '' && request.clusterId !== cluster.clusterId)
       throw this.refuse(
         request,
@@ -58,8 +59,10 @@ export class Heartbeats {
     // Leases of its earlier process are void: the chain would refuse their tokens (DESIGN 4, rule 2).
     leases.dropOtherEpochs(server.id, server.epoch);
     this.reports.set(server.id, new Set());
-    this.remember(server);
-    await store.durable();
+    if (!isReadOnly) {
+      this.remember(server);
+      await store.durable();
+    }
     platform.logger.info(
       { server: server.id, epoch: server.epoch, address: server.address, location: server.location },
       'chunkserver registered',

@@ -61,6 +61,8 @@ export class LockClaims {
   /** The client's session is over: it holds none. */
   release(client: string): void {
     this.unclaimed.delete(client);
+    // A row too much makes the next master wait for this client, no more.
+    if (this.store.isReadOnly) return;
     if (this.marked.delete(client)) this.write(change => change.del(lockHolderKey(client)));
   }
 

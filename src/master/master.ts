@@ -55,6 +55,11 @@ export type MasterOptions = MasterSettings & {
   secret?: Buffer | undefined;
   /** Called once when the store can no longer be written: the process should stop. */
   onFailure?: (error: GfsError) => void;
+  /**
+   * Called once when the disk of the store was full, so that nothing could be changed, and has room again: the owner stops this master, which only
+   * shows what was written before, and starts another one.
+   */
+  onRoom?: () => void;
 };
 
 const SERVERS_MAX = 10_000;
@@ -71,7 +76,7 @@ export class Master {
     private readonly peers?: PeerPool,
   ) {}
 
-  /** Opens the store and serves; settles with the address bound. Rejects with USAGE, WRONG_DATA, IN_USE, FAILED; nothing is left open then. */
+  /** Opens the store and serves; settles with the address bound. Rejects with USAGE, WRONG_DATA, IN_USE, NO_SPACE, FAILED; nothing is left open then. */
   async start(): Promise<string> {
     const { platform, options } = this;
     const file = options.correlationFile;
@@ -126,6 +131,7 @@ class Running {
   private stopping: Promise<void> | undefined;
   private onceCursor: string | undefined = '';
   private oncePurgeAtMs = 0;
+  private isRoomTold = false;
 
   constructor(
     private readonly platform: Platform,
@@ -234,7 +240,7 @@ class Running {
       // Bytes of files never come this way.
       payloadBytesMax: 0,
     });
-    this.background = new Background(platform);
+    this.background = new Background(platform, () => store.isReadOnly);
   }
 
   async start(): Promise<string> {
@@ -288,6 +294,17 @@ class Running {
     background.every('unused chunks', 100, () => rooms.unusedChunks.step());
     background.every('token keys', clamp(options.keyRollover / 8, 1_000, 60_000), () => this.rollKeys());
     background.every('once table', 10_000, () => this.purgeOnce());
+    background.every('room', BOUNDS.roomCheckMs, () => this.lookForRoom());
+  }
+
+  private async lookForRoom(): Promise<void> {
+    const { store, platform, options } = this;
+    if (!store.isReadOnly || this.isRoomTold) return;
+    const { freeBytes, capacityBytes } = await platform.disk.space(options.data);
+    if (freeBytes < Math.min(BOUNDS.openRoomBytes, capacityBytes / 8) || this.isRoomTold) return;
+    this.isRoomTold = true;
+    platform.logger.info({ freeBytes }, 'the disk of the metadata has room again: it is opened anew');
+    options.onRoom?.();
   }
 
   private onServerDown(server: ServerId): void {
@@ -301,6 +318,8 @@ class Running {
 
   private async rollKeys(): Promise<void> {
     const { random, clock } = this.platform;
+    // The newest key may not have been written down.
+    if (this.store.isReadOnly) return;
     const ageMs = clock.wallMs() - this.tokens.newestSinceMs;
     if (ageMs >= this.options.keyRollover) {
       this.tokens.roll(this.store, random, clock.wallMs());

@@ -7,15 +7,17 @@ import type { Store } from './store.js';
 const KEY = metaKey('sessions');
 
 export class SessionTrace {
-  private isMarked = false;
   private untilMs = Number.NEGATIVE_INFINITY;
 
   constructor(private readonly store: Store) {}
 
   /** `untilMs`: when sessions of the master before are over. */
   load(untilMs: number): void {
-    this.isMarked = this.store.get(KEY) !== undefined;
     if (this.isMarked) this.untilMs = untilMs;
+  }
+
+  private get isMarked(): boolean {
+    return this.store.get(KEY) !== undefined;
   }
 
   /** Clients of the master before may still come back. */
@@ -25,10 +27,9 @@ export class SessionTrace {
 
   /** How many sessions there are now; durable with the store's next `durable`. */
   note(sessions: number, nowMs: number): void {
-    if (sessions > 0 === this.isMarked || (sessions === 0 && this.isAwaiting(nowMs))) return;
-    this.isMarked = sessions > 0;
+    if (sessions > 0 === this.isMarked || (sessions === 0 && (this.isAwaiting(nowMs) || this.store.isReadOnly))) return;
     this.store.change(change =>
-      this.isMarked ? change.put(KEY, SESSION_TRACE.encode(KEY, { sessions })) : change.del(KEY),
+      sessions > 0 ? change.put(KEY, SESSION_TRACE.encode(KEY, { sessions })) : change.del(KEY),
     );
   }
 }

@@ -81,6 +81,9 @@ export type MasterSettings = SettingValues<typeof MASTER_SETTINGS>;
 
 /** Bounds of the master's tables and loops in memory. */
 export const BOUNDS = {
+  /** How often a full disk of the metadata is looked at for room, and how much it needs to be opened anew where less is not all it ever has. */
+  roomCheckMs: 1_000,
+  openRoomBytes: 16 * 1024 * 1024,
   /** Chunks being sealed at once. */
   sealsMax: 10_000,
   /** Pause between two attempts to seal a chunk: the first, and the longest. */

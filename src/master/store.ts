@@ -5,6 +5,7 @@ import { type Deferred, deferred } from '../lib/deferred.js';
 import type { Kv, KvOp, KvRange, KvStores } from '../lib/kv.js';
 import type { Logger } from '../lib/logger.js';
 import { GfsError } from '../protocol/errors.js';
+import { openError, writeErrors } from './store-errors.js';
 import { type Edits, keyText, mergeScan } from './store-scan.js';
 import { ValueCache } from './value-cache.js';
 
@@ -35,7 +36,7 @@ export interface StoreOptions {
   cacheEntriesMax: number;
   cacheBytesMax: number;
   logger: Logger;
-  /** Called once, when writing failed: the process should stop. */
+  /** Called once, when writing failed for another reason than a full disk: the process should stop. */
   onFailure?: (error: GfsError) => void;
   batchRow?: BatchRow;
 }
@@ -45,6 +46,7 @@ type Edit = { key: Buffer; value: Buffer | undefined };
 
 export class Store implements Reader {
   readonly #kv: Kv;
+  readonly #path: string;
   readonly #logger: Logger;
   readonly #onFailure: (error: GfsError) => void;
   readonly #cache: ValueCache;
@@ -59,25 +61,29 @@ export class Store implements Reader {
   #currentBatch: Deferred<void> | undefined;
   /** Edits in the range of each scan that is under way. */
   readonly #scans = new Set<{ range: KvRange; edits: Edits }>();
+  /** What changes are refused with. */
   #failure: GfsError | undefined;
+  /** What those are told whose changes may have been in a batch that failed. */
+  #doubt: GfsError | undefined;
   #closing: Promise<void> | undefined;
   #flushing: Promise<void> | undefined;
   #inChange = false;
   #batches = 0;
   #ops = 0;
 
-  private constructor(kv: Kv, options: StoreOptions) {
+  private constructor(kv: Kv, path: string, options: StoreOptions) {
     this.#kv = kv;
+    this.#path = path;
     this.#logger = options.logger;
     this.#onFailure = options.onFailure ?? (() => undefined);
     this.#batchRow = options.batchRow;
     this.#cache = new ValueCache({ entriesMax: options.cacheEntriesMax, bytesMax: options.cacheBytesMax });
   }
 
-  /** Rejects with WRONG_DATA (none there, or damaged) or IN_USE. */
+  /** Rejects with WRONG_DATA (none there, or damaged), IN_USE or NO_SPACE. */
   static async open(stores: KvStores, path: string, options: StoreOptions): Promise<Store> {
     try {
-      return new Store(await stores.open(path, { create: options.create }), options);
+      return new Store(await stores.open(path, { create: options.create }), path, options);
     } catch (error) {
       throw openError(path, error, options.create);
     }
@@ -96,10 +102,10 @@ export class Store implements Reader {
 
   /**
    * Runs `work` and applies all it wrote, or nothing when it throws. Synchronous; `work` must not start another change. It is on disk when a
-   * `durable` called afterwards settles. Throws STORE_FAILED after a failed write, STOPPING after close.
+   * `durable` called afterwards settles. Throws STORE_FAILED after a failed write, NO_SPACE after one that the disk had no room for, STOPPING after close.
    */
   change<T>(work: (change: Change) => T): T {
-    if (this.#failure !== undefined) throw this.#failure;
+    this.requireWritable();
     if (this.#closing !== undefined) throw new GfsError('STOPPING');
     assert(!this.#inChange, 'changes do not nest');
     const change = new OpenChange(this);
@@ -118,11 +124,24 @@ export class Store implements Reader {
 
   /**
    * Settles when everything applied so far is on disk; at once when it is. Every reply waits for it, also a reply that only shows state.
-   * Rejects with STORE_FAILED.
+   * Rejects with STORE_FAILED; with CONNECTION_LOST when the disk had no room: whether the caller's change was made shows when there is some again.
    */
   durable(): Promise<void> {
-    if (this.#failure !== undefined) return Promise.reject(this.#failure);
+    if (this.#doubt !== undefined) return Promise.reject(this.#doubt);
     return (this.#nextBatch ?? this.#currentBatch)?.promise ?? Promise.resolve();
+  }
+
+  /**
+   * The disk is full: no change is made any more, and what is seen is what was written before. Whoever finds it so before he looks at anything needs not
+   * wait for `durable`. It stays so until the store is opened anew.
+   */
+  get isReadOnly(): boolean {
+    return this.#failure?.code === 'NO_SPACE';
+  }
+
+  /** Throws as `change` does, where it would. */
+  requireWritable(): void {
+    if (this.#failure !== undefined) throw this.#failure;
   }
 
   /** The entries of a range as they stand, with every change applied so far, when it settles. */
@@ -200,16 +219,18 @@ export class Store implements Reader {
 
   /** After a failed sync nobody knows what is on disk: no more changes, no more answers (LevelDB does the same). */
   #fail(cause: unknown): void {
-    const failure = new GfsError(
-      'STORE_FAILED',
-      `the metadata store cannot be written: ${cause instanceof Error ? cause.message : String(cause)}; restart the master once the disk is well`,
-      { cause },
-    );
-    this.#failure = failure;
-    this.#logger.error({ code: failure.code, cause }, 'the metadata store failed');
-    this.#currentBatch?.reject(failure);
-    this.#nextBatch?.reject(failure);
-    this.#onFailure(failure);
+    const { refusal, doubt } = writeErrors(this.#path, cause);
+    this.#failure = refusal;
+    this.#doubt = doubt;
+    this.#logger.error({ code: refusal.code, reason: refusal.message, cause }, 'the metadata store cannot be written');
+    if (this.isReadOnly) {
+      // Nobody was told of these changes. A batch whose sync failed may show when the store is opened anew, as after a crash.
+      this.#writing = new Map();
+      this.#collecting = new Map();
+    }
+    this.#currentBatch?.reject(doubt);
+    this.#nextBatch?.reject(doubt);
+    if (!this.isReadOnly) this.#onFailure(refusal);
   }
 }
 
@@ -254,17 +275,4 @@ function opsOf(edits: Edits, batchRow: BatchRow | undefined): KvOp[] {
     ops.push(value === undefined ? { type: 'del', key } : { type: 'put', key, value });
   }
   return ops;
-}
-
-function openError(path: string, error: unknown, create: boolean): GfsError {
-  const code = (error as { code?: unknown }).code;
-  const message = error instanceof Error ? error.message : String(error);
-  if (code === 'ENOENT' && !create) {
-    return new GfsError('WRONG_DATA', `${path} holds no cluster; make one with: gfs-master format --data DIR`, {
-      cause: error,
-    });
-  }
-  if (code === 'EBUSY')
-    return new GfsError('IN_USE', `another process, probably a gfs-master, uses ${path}`, { cause: error });
-  return new GfsError('WRONG_DATA', message, { cause: error });
 }

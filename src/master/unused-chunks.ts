@@ -34,7 +34,7 @@ export class UnusedChunks {
     const { store, leases, safeMode } = this.context;
     const unused = [...this.givenBack.values()].filter(chunk => this.isUnused(chunk));
     this.givenBack.clear();
-    if (unused.length === 0 || safeMode.isDistrusting) return;
+    if (unused.length === 0 || safeMode.isDistrusting || store.isReadOnly) return;
     store.change(change => {
       for (const { handle } of unused) undoOpen(change, handle);
     });

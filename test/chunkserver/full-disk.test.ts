@@ -28,6 +28,9 @@ test('an index without room: reads go on, appends are refused with NO_SPACE, and
 
   t.true((await rig.do(() => rig.read(host!, 0, bytes.length))).equals(bytes));
   t.is(await rig.refusal(() => rig.append({ bytes: hello, sequence: 2 })), 'NO_SPACE');
+  const { committedBytes } = await rig.do(() => rig.call(host!, 'tailLength', { token: rig.token() }));
+  t.is(committedBytes, bytes.length, 'readers learn the length');
+  t.true(rig.leases[0]?.active, 'and the lease goes on');
   const young = rig.token({ handle: 8 as ChunkHandle });
   t.is(await rig.refusal(() => rig.append({ bytes: hello, token: young })), 'NO_SPACE');
   t.is(await rig.refusal(() => rig.order(host!, 'fence', { version: 50 })), 'NO_SPACE');

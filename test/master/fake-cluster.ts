@@ -1,6 +1,7 @@
 // A real master over a store in memory, a clock that the test moves, and fake chunkservers that beat by themselves.
 import type { ExecutionContext } from 'ava';
 import { every } from '../../src/lib/clock.js';
+import type { Disk } from '../../src/lib/disk.js';
 import { silentLogger } from '../../src/lib/logger.js';
 import type { Platform } from '../../src/lib/platform.js';
 import type { Random } from '../../src/lib/random.js';
@@ -22,6 +23,8 @@ export const BEAT_MS = 500;
 export interface ClusterOptions {
   servers?: number;
   settings?: Partial<MasterOptions>;
+  /** What the master's owner hears. */
+  events?: Pick<MasterOptions, 'onRoom' | 'onFailure'>;
   /** Servers that do not register by themselves. */
   silent?: boolean;
 }
@@ -29,6 +32,8 @@ export interface ClusterOptions {
 export class FakeCluster {
   readonly clock = new ManualClock();
   readonly kv = new MemoryKvStores();
+  /** Of the master's disk. */
+  readonly space = { capacityBytes: 1e9, freeBytes: 5e8, fileSystem: 'master' };
   readonly servers: FakeServer[];
   master!: Master;
   private sequence = 0;
@@ -45,7 +50,7 @@ export class FakeCluster {
         listen: async address => ({ address, close: async () => undefined }),
         connect: async () => Promise.reject(new Error('no network here')),
       },
-      disk: unused,
+      disk: { space: async () => this.space } as unknown as Disk,
       kv: this.kv,
       witness: unused,
       logger: silentLogger,
@@ -64,7 +69,11 @@ export class FakeCluster {
 
   async startMaster(): Promise<void> {
     const settings = settingValues(MASTER_SETTINGS, { rereplicateAfter: 60_000, ...this.options.settings });
-    this.master = new Master(this.platform, { ...settings, data: DATA }, new FakePeers(this.servers));
+    this.master = new Master(
+      this.platform,
+      { ...settings, ...this.options.events, data: DATA },
+      new FakePeers(this.servers),
+    );
     await this.clock.run(this.master.start());
   }
 

@@ -121,6 +121,34 @@ test('after a failed write every change and every answer is refused, and the own
   await store.close();
 });
 
+test('a full disk: what was not written is gone, what was is still read, nothing more is changed, and the owner goes on', async t => {
+  const failures: GfsError[] = [];
+  const { store, kv } = await open({ onFailure: error => failures.push(error) });
+  put(store, 'a', '1');
+  await store.durable();
+  const gate = deferred<void>();
+  kv.gate = gate.promise;
+  kv.failure = Object.assign(new Error('no room'), { code: 'ENOSPC' });
+  put(store, 'a', '2');
+  await Promise.resolve();
+  put(store, 'b', '1');
+  const waiting = [store.durable(), store.durable()];
+  t.false(store.isReadOnly);
+
+  gate.resolve();
+
+  for (const promise of waiting)
+    t.is((await t.throwsAsync(promise, { instanceOf: GfsError }))?.code, 'CONNECTION_LOST', 'it may have been done');
+  t.true(store.isReadOnly);
+  throwsCode(t, 'NO_SPACE', () => put(store, 'c', '1'));
+  t.is((await t.throwsAsync(store.durable(), { instanceOf: GfsError }))?.code, 'CONNECTION_LOST');
+  t.is(String(store.get(key('a'))), '1');
+  t.is(store.get(key('b')), undefined);
+  t.deepEqual(texts(await store.scan({ gte: key('a'), lt: key('z'), limit: 9 })), ['a=1']);
+  t.is(failures.length, 0);
+  await store.close();
+});
+
 test('what the cache forgot is read again, and stale values never come back', async t => {
   const { store } = await open({ cacheEntriesMax: 2 });
   for (let i = 0; i < 10; i++) put(store, `k${i}`, String(i));

@@ -237,7 +237,8 @@ export class Cluster {
       cacheEntries: MASTER_CACHE_ENTRIES,
       listen: MASTER_ADDRESS,
     };
-    const master = new Master(platform, { ...settings, data: MASTER_DATA, onFailure: fail });
+    const onRoom = (): void => fail(new Error('the full disk has room again'));
+    const master = new Master(platform, { ...settings, data: MASTER_DATA, onFailure: fail, onRoom });
     await master.start();
     this.masterProcess = master;
   }

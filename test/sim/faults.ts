@@ -205,10 +205,12 @@ export class Faults {
         });
         return this.count(kind, victim);
       }
-      case 'full disk':
-        server.node.disk.setFaults({ isFull: true }, this.someDisk(random));
-        this.after(durationMs, () => server.node.disk.clearFaults());
-        return this.count(kind, server);
+      case 'full disk': {
+        const full = random.chance(0.25) ? master : server;
+        full.node.disk.setFaults({ isFull: true }, full === master ? '' : this.someDisk(random));
+        this.after(durationMs, () => full.node.disk.clearFaults());
+        return this.count(kind, full);
+      }
       case 'bit flip':
         return this.damage.flip(random)?.name;
       case 'lost chunk file':
