@@ -6,7 +6,7 @@ import { GfsError, hasCode } from '../protocol/errors.js';
 import type { MasterKind, Reply, Request } from '../protocol/messages.js';
 
 /** Below the five seconds in which a program says that there is no master. */
-const CONNECT_MS_MAX = 4000;
+export const CONNECT_MS_MAX = 4000;
 const ADMIN_CALL_MS = 20_000;
 
 export interface ConnectOptions {
