@@ -2,7 +2,8 @@
 import { BytesNeverDiffer, SizeNeverShrinks, StreamsAreWhole } from './checkers/bytes.js';
 import { type CopyLimits, CopyLimitsHold, CopyRateHolds, ServerRateHolds } from './checkers/copies.js';
 import { LeasesEnd } from './checkers/leases.js';
-import { LocksExclude, OneCreator } from './checkers/names.js';
+import { LocksExclude } from './checkers/locks.js';
+import { OneCreator } from './checkers/names.js';
 import { CutsAreExact, OnceAndInOrder } from './checkers/once.js';
 import { DeadlinesHold, OnePrimary, WorkGoesOn } from './checkers/servers.js';
 import type { Checker } from './history.js';

@@ -16,11 +16,22 @@ export type Asked =
   | { kind: 'read'; file: number; offset: number; lengthBytes: number; final?: boolean }
   | { kind: 'size'; file: number }
   | { kind: 'truncate'; file: number; sizeBytes: number }
-  | { kind: 'lock'; file: number; owner: string }
-  | { kind: 'unlock'; file: number; owner: string }
+  | ({ kind: 'lock' } & LockRange)
+  | ({ kind: 'unlock' } & LockRange)
   | { kind: 'createExclusive'; name: string }
   | { kind: 'rename'; from: string; to: string }
   | { kind: 'name'; what: string };
+
+/** Of one owner of one client. `exclusive` says nothing of an unlock. */
+export interface LockRange {
+  file: number;
+  owner: string;
+  exclusive: boolean;
+  space: 'posix' | 'flock';
+  startByte: number;
+  /** Inclusive. */
+  endByte: number;
+}
 
 export type AskedKind = Asked['kind'];
 
@@ -57,8 +68,14 @@ export type HistoryEvent =
   | { kind: 'failed'; operation: Operation; code: ErrorCode; message: string; atMs: number }
   /** The client process died with the operation unanswered. */
   | { kind: 'abandoned'; operation: Operation; atMs: number }
-  /** `server` told a client that an append stands in this version of this chunk. */
-  | { kind: 'acknowledged'; server: string; handle: number; version: number; atMs: number }
+  /** The process of `client` ended. */
+  | { kind: 'died'; client: string; atMs: number }
+  /** `client` was told that it does not hold this any more. */
+  | { kind: 'lockLost'; client: string; lock: LockRange; atMs: number }
+  /** `server` told a client that an append stands in this version of this chunk, and ends at this byte of it. */
+  | { kind: 'acknowledged'; server: string; handle: number; version: number; endByte: number; atMs: number }
+  /** What earlier versions acknowledged ends here, says the master: this version began at this length, or the chunk was sealed at it. */
+  | { kind: 'settled'; handle: number; version: number; lengthBytes: number; atMs: number }
   /** The master lets this version be acknowledged in until then. */
   | { kind: 'leased'; handle: number; version: number; untilMs: number; atMs: number }
   /** A workload made a file and will use it in this way (see FileStyle). */
@@ -150,6 +167,12 @@ export class History {
       this.pending.delete(operation.id);
       this.tell({ kind: 'abandoned', operation, atMs: this.nowMs() });
     }
+    this.tell({ kind: 'died', client, atMs: this.nowMs() });
+  }
+
+  /** `client` heard that it does not hold this any more. */
+  loseLock(client: string, lock: LockRange): void {
+    this.tell({ kind: 'lockLost', client, lock, atMs: this.nowMs() });
   }
 
   /** Operations that should have settled by now. */
@@ -185,8 +208,14 @@ export function showEvent(event: HistoryEvent): string {
       return `${event.operation.client} lost #${event.operation.id} ${event.code}: ${event.message}`;
     case 'abandoned':
       return `${event.operation.client} died with #${event.operation.id} ${showAsked(event.operation.asked)}`;
+    case 'died':
+      return `${event.client} is dead`;
+    case 'lockLost':
+      return `${event.client} has lost the lock of ${event.lock.owner} on inode ${event.lock.file}`;
     case 'acknowledged':
-      return `${event.server} acknowledges in chunk ${event.handle} version ${event.version}`;
+      return `${event.server} acknowledges in chunk ${event.handle} version ${event.version} up to ${event.endByte}`;
+    case 'settled':
+      return `chunk ${event.handle} has ${event.lengthBytes} bytes at the start of version ${event.version}`;
     case 'leased':
       return `chunk ${event.handle} version ${event.version} is leased until ${event.untilMs.toFixed(0)}`;
     case 'file':
@@ -227,7 +256,7 @@ function showAsked(asked: Asked): string {
       return `truncate inode ${asked.file} to ${asked.sizeBytes}`;
     case 'lock':
     case 'unlock':
-      return `${asked.kind} inode ${asked.file} for ${asked.owner}`;
+      return `${asked.kind} inode ${asked.file} ${asked.space} ${asked.startByte}-${asked.endByte} for ${asked.owner}`;
     case 'createExclusive':
       return `create ${asked.name}`;
     case 'rename':

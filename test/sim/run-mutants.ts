@@ -45,7 +45,8 @@ await writeFile(
   `# Mutants
 
 Each mutant breaks one rule of the protocol in the simulator (test/sim/mutants.ts). The table says how many seeds, from ${FIRST_SEED} on, it took until a
-checker noticed, and which promise was seen broken. Without a mutant the same seeds break none. Written by \`npm run sim:mutants\`.
+checker noticed, and which promise was seen broken. Without a mutant the same seeds break none. Written by \`npm run sim:mutants\`. Those of locks alone have a run of
+their own (test/sim/locks.test.ts).
 
 | mutant | the rule that it breaks | seeds | promise seen broken |
 |---|---|---|---|

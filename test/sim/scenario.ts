@@ -335,13 +335,18 @@ class Scenario {
     if (error) return;
     if (call.kind === 'append') {
       const { handle, version } = readToken(requestOf(call, 'append').token);
-      this.history.tell({ kind: 'acknowledged', server: call.to, handle, version, atMs });
+      const endByte = replyOf(answer.body, 'append').offset + requestOf(call, 'append').lengthBytes;
+      this.history.tell({ kind: 'acknowledged', server: call.to, handle, version, endByte, atMs });
+    } else if (call.kind === 'fix') {
+      const { handle, version, lengthBytes } = requestOf(call, 'fix');
+      this.history.tell({ kind: 'settled', handle, version, lengthBytes, atMs });
     } else if (call.kind === 'read' && readToken(requestOf(call, 'read').token).right === 'copy') {
       const { incarnation } = this.cluster.servers.find(({ name }) => name === call.to)!.node;
       const bytes = requestOf(call, 'read').lengthBytes;
       this.history.tell({ kind: 'sentCopy', process: `${call.to}#${incarnation}`, bytes, atMs });
     } else if (call.kind === 'adopt') {
-      const { handle, version, leaseMs } = requestOf(call, 'adopt');
+      const { handle, version, leaseMs, lengthBytes } = requestOf(call, 'adopt');
+      this.history.tell({ kind: 'settled', handle, version, lengthBytes, atMs });
       this.history.tell({ kind: 'leased', handle, version, untilMs: this.byMaster(leaseMs), atMs });
     } else if (call.kind === 'appendTarget' || call.kind === 'createFile') {
       const { target } = answer.body as { target?: { handle: number; version: number; leaseMs: number } };

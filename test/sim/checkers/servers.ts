@@ -1,12 +1,34 @@
 // Checks of what servers do, and of time: who acknowledges, how long operations take, and that work goes on once the faults are over.
 import type { Checker, HistoryEvent } from '../history.js';
 
+/** What is known of one version of a chunk. */
+interface VersionSeen {
+  /** Where what was acknowledged in it ends. */
+  acknowledgedBytes: number;
+  /** Where what was acknowledged in earlier ones has to end. */
+  settledBytes: number;
+}
+
 export class OnePrimary implements Checker {
-  readonly promise = 'At most one server acknowledges appends in one version of a chunk.';
+  readonly promise =
+    'At most one server acknowledges appends in a version of a chunk, and nothing beyond the length at which a later one began or the chunk was sealed.';
   private readonly primaries = new Map<string, string>();
+  private readonly versions = new Map<number, Map<number, VersionSeen>>();
 
   on(event: HistoryEvent): string | undefined {
-    if (event.kind !== 'acknowledged') return undefined;
+    if (event.kind !== 'acknowledged' && event.kind !== 'settled') return undefined;
+    const versions = this.versions.get(event.handle) ?? new Map<number, VersionSeen>();
+    this.versions.set(event.handle, versions);
+    const seen = versions.get(event.version) ?? { acknowledgedBytes: 0, settledBytes: Number.POSITIVE_INFINITY };
+    versions.set(event.version, seen);
+    if (event.kind === 'settled') seen.settledBytes = Math.min(seen.settledBytes, event.lengthBytes);
+    else seen.acknowledgedBytes = Math.max(seen.acknowledgedBytes, event.endByte);
+    for (const [earlier, { acknowledgedBytes }] of versions) {
+      for (const [later, { settledBytes }] of versions)
+        if (earlier < later && acknowledgedBytes > settledBytes)
+          return `Chunk ${event.handle}: ${acknowledgedBytes} bytes were acknowledged in version ${earlier}, and version ${later} began with ${settledBytes}.`;
+    }
+    if (event.kind === 'settled') return undefined;
     const key = `${event.handle} ${event.version}`;
     const known = this.primaries.get(key);
     this.primaries.set(key, event.server);

@@ -16,7 +16,7 @@ export function chooseWorkloads(
 ): Workload[][] {
   const paths = ['shared-1', 'shared-2'].slice(0, 1 + random.int(2));
   const pauseMs = [60, 150, 400][random.int(3)]!;
-  return Array.from({ length: clients }, (_, client) => {
+  const chosen = Array.from({ length: clients }, (_, client) => {
     const mine: Workload[] = [];
     const inFlight = random.chance(0.5) ? 1 : 2 + random.int(10);
     // The last client may only watch.
@@ -31,4 +31,8 @@ export function chooseWorkloads(
     if (random.chance(0.2)) mine.push(new Lockers());
     return mine;
   });
+  // Locks tell most when all clients want them.
+  if (!isDurable && random.chance(0.25))
+    for (const mine of chosen) if (!mine.some(({ name }) => name === 'lockers')) mine.push(new Lockers());
+  return chosen;
 }
