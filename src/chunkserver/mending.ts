@@ -103,19 +103,26 @@ export class Mending {
     }
   }
 
-  /** One block from the first source that has it as this server's checksum knows it. */
+  /**
+   * One block from the first source that has it as this server's checksum knows it. A source that is behind may have its beginning, which is that of every
+   * replica (I1): with the rest as it is here the block may be whole, and the checksum tells.
+   */
   private async fetchBlock(work: Work, offset: number, lengthBytes: number): Promise<boolean> {
     const { store, peers, rate, clock, logger } = this.parts;
     const { order, chunk } = work;
-    for (const { token, address, server } of order.sources) {
+    for (const { token, address, server, lengthBytes: sourceBytes = order.lengthBytes } of order.sources) {
+      const partBytes = Math.min(lengthBytes, sourceBytes - offset);
+      if (partBytes <= 0) continue;
       try {
-        const request = { token, offset, lengthBytes };
+        const request = { token, offset, lengthBytes: partBytes };
         const { payload } = await peers.get(address).call('read', request, { timeoutMs: BLOCK_TIMEOUT_MS });
-        if (crc32OfAll(payload) !== store.checksums.get(chunk, offset / BLOCK)) continue;
+        const rest = await this.asItIs(work, offset + partBytes, lengthBytes - partBytes);
+        if (rest === undefined || crc32OfAll([...payload, rest]) !== store.checksums.get(chunk, offset / BLOCK))
+          continue;
         this.check(chunk, order);
         await chunk.disk.files.use(chunk.handle, { create: true }, file => file.write(payload, offset));
-        work.copied += lengthBytes;
-        await rate.take(lengthBytes, ms => sleep(clock, ms));
+        work.copied += partBytes;
+        await rate.take(partBytes, ms => sleep(clock, ms));
         this.check(chunk, order);
         return true;
       } catch (error) {
@@ -126,6 +133,21 @@ export class Mending {
       }
     }
     return false;
+  }
+
+  /** Bytes of a bad block, which nobody may believe; undefined when they are not there. */
+  private async asItIs({ chunk }: Work, position: number, lengthBytes: number): Promise<Buffer | undefined> {
+    if (lengthBytes === 0) return Buffer.alloc(0);
+    try {
+      const bytes = await chunk.disk.files.use(chunk.handle, { create: false }, file =>
+        file.read(lengthBytes, position),
+      );
+      return bytes.length === lengthBytes ? bytes : undefined;
+    } catch (error) {
+      const { code } = error as { code?: string };
+      if (code === 'ENOENT' || code === 'EIO') return undefined;
+      throw error;
+    }
   }
 
   /** Has the disk take bytes that it claims to have: the same ones, verified while they are read. */

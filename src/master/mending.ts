@@ -101,16 +101,19 @@ export class Mending {
   private give(chunk: ChunkRecord, server: ServerId, first: readonly ServerId[]): Promise<Reply<'mendChunk'>> {
     const { orders, servers, tokens, settings, locations } = this.context;
     const { handle, version, lengthBytes } = chunk;
+    const missing = (replica: { lengthBytes: number }): number => Math.max(0, lengthBytes - replica.lengthBytes);
     const place = (source: ServerId): number => (first.includes(source) ? first.indexOf(source) : first.length);
     const others = locations
       .get(handle)
       .filter(replica => replica.server !== server && servers.isLive(replica.server))
-      .sort((a, b) => place(a.server) - place(b.server))
+      // Those that are whole before those that are behind, of which the longest first.
+      .sort((a, b) => missing(a) - missing(b) || place(a.server) - place(b.server))
       .slice(0, LIMITS.replicasMax);
-    const sources = others.map(({ server: source }) => ({
-      server: source,
-      address: servers.get(source)?.address ?? '',
-      token: tokens.copy(handle, version, source),
+    const sources = others.map(replica => ({
+      server: replica.server,
+      address: servers.get(replica.server)?.address ?? '',
+      token: tokens.copy(handle, Math.min(version, replica.version), replica.server),
+      ...(replica.lengthBytes < lengthBytes ? { lengthBytes: replica.lengthBytes } : {}),
     }));
     return orders.give(server, 'mendChunk', { handle, version, lengthBytes, sources }, settings.copyTimeout);
   }

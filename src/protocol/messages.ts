@@ -828,7 +828,8 @@ export const MASTER_TO_CHUNKSERVER = {
       handle,
       version,
       lengthBytes: size,
-      sources: list(object({ server: serverId, address, token }), LIMITS.replicasMax),
+      /** `lengthBytes`: of one that is shorter than the chunk; its token names its own version. */
+      sources: list(object({ server: serverId, address, token, lengthBytes: optional(size) }), LIMITS.replicasMax),
     }),
     object({ copiedBytes: size, bad: list(byteRange, LIMITS.badRangesMax), more: optional(boolean) }),
   ),

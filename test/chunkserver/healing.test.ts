@@ -328,6 +328,37 @@ test('heartbeats carry how far and how fast the scrubber is, which reads no fast
   t.true(Math.abs(last.bytesPerSecond - rate) <= BOUNDS.pieceBytes / 30 + 0.1 * rate, `${last.bytesPerSecond}`);
 });
 
+test('the last block is mended with its beginning from a replica that is behind, where the rest is good: that is what its checksum says (I1, I8)', async t => {
+  for (const isRestGood of [true, false]) {
+    const rig = await Rig.start(t);
+    const [a, b, c] = rig.hosts as [Host, Host, Host];
+    const bytes = pattern(100 * KiB);
+    await rig.appendAll([bytes.subarray(0, 80 * KiB)]);
+    c.node.kill();
+    t.is(await rig.refusal(() => rig.append({ bytes: bytes.subarray(80 * KiB), sequence: 2 })), 'BROKEN');
+    const lengthBytes = await rig.seal(2, [a, b]);
+    t.is(lengthBytes, 100 * KiB);
+    await c.start();
+    t.like(rig.report(c), { lengthBytes: 80 * KiB, version: 1 });
+    for (const host of [a, b]) host.node.disk.flipBit(host.path(), 64 * KiB + 5);
+    if (!isRestGood) a.node.disk.flipBit(a.path(), 90 * KiB);
+    const token = rig.token({ right: 'read', version: 2 });
+    t.is(await rig.refusal(() => rig.read(a, 64 * KiB, 100, token)), 'CORRUPT');
+
+    const order = { version: 2, lengthBytes };
+    const mended = await rig.do(() => rig.mend(a, [b, c], order, { host: c, version: 1, lengthBytes: 80 * KiB }));
+
+    if (isRestGood) {
+      t.deepEqual(mended, { copiedBytes: 16 * KiB, bad: [] });
+      t.true((await rig.do(() => rig.read(a, 0, lengthBytes, token))).equals(bytes));
+    } else {
+      t.deepEqual(mended, { copiedBytes: 0, bad: [{ fromByte: 64 * KiB, lengthBytes: 36 * KiB }] });
+      t.is(await rig.refusal(() => rig.read(a, 64 * KiB, 100, token)), 'CORRUPT');
+    }
+    t.deepEqual(c.file(), bytes.subarray(0, 80 * KiB));
+  }
+});
+
 test('damaged replicas are mended from one another block by block, and what was bad everywhere stays, with all else (I8)', async t => {
   const rig = await Rig.start(t);
   const bytes = pattern(2 * MiB + 300 * KiB);

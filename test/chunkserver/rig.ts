@@ -335,12 +335,19 @@ export class Rig {
     host: Host,
     from: readonly Host[],
     order: { version: number; lengthBytes: number; handle?: ChunkHandle },
+    /** One of them that has less than the others. */
+    behind?: { host: Host; version: number; lengthBytes: number },
   ): Promise<Reply<'mendChunk'>> {
-    const sources = from.map(source => ({
-      server: source.id,
-      address: source.address,
-      token: this.token({ right: 'copy', version: order.version, chain: this.chain([source]) }),
-    }));
+    const sources = from.map(source => {
+      const isBehind = source === behind?.host;
+      const version = isBehind ? behind.version : order.version;
+      return {
+        server: source.id,
+        address: source.address,
+        token: this.token({ right: 'copy', version, chain: this.chain([source]) }),
+        ...(isBehind ? { lengthBytes: behind.lengthBytes } : {}),
+      };
+    });
     return this.order(host, 'mendChunk', { ...order, sources });
   }
 

@@ -7,6 +7,8 @@ import { GfsError } from '../../src/protocol/errors.js';
 import type { ChunkHandle, ServerId } from '../../src/protocol/ids.js';
 import { ROOT_INODE } from '../../src/protocol/ids.js';
 import { LIMITS } from '../../src/protocol/limits.js';
+import type { Request } from '../../src/protocol/messages.js';
+import { KeyRing, TokenReader } from '../../src/protocol/token.js';
 import { FakeCluster, fakeConnection } from './fake-cluster.js';
 import type { FakeServer } from './fake-servers.js';
 import { ManualClock } from './manual-clock.js';
@@ -539,6 +541,32 @@ test('when all copies of a chunk are bad in different places they are mended fro
   );
   t.is((await cluster.ask('report', {})).chunks.degraded, 0);
   t.deepEqual((await cluster.ask('checkFiles', { under: ROOT_INODE, limit: 10, repair: false })).findings, []);
+});
+
+test('a damaged replica is mended with one that is behind, too: behind the whole ones, with its length, under a token of its version', async t => {
+  const cluster = await FakeCluster.start(t, { servers: 3 });
+  const { handle, chain } = await sealed(cluster, 'f');
+  const [first, late, last] = chain;
+  late!.chunks.set(handle, { version: 1, lengthBytes: 20, state: 'open', suspect: false });
+  late!.epoch = 2;
+  for (const server of chain) server.bad.set(handle, [{ fromByte: 0, lengthBytes: 1 }]);
+  await corruptAll(cluster, handle, [first!, last!]);
+  await cluster.register(late!);
+
+  await cluster.clock.advance(10_000);
+
+  const { sources } = first!.orders.findLast(({ kind }) => kind === 'mendChunk')!
+    .body as unknown as Request<'mendChunk'>;
+  t.deepEqual(
+    sources.map(({ server, lengthBytes }) => [server, lengthBytes]),
+    [
+      [last!.id, undefined],
+      [late!.id, 20],
+    ],
+  );
+  const keys = new KeyRing(cluster.master.rooms.context.tokens.list());
+  const opened = new TokenReader(keys).open(sources[1]!.token, ['copy'], 0);
+  t.is(opened.version, 1);
 });
 
 test('every server whose damaged replica is mended has a place within the limits, not the first one only (§4.3)', async t => {
