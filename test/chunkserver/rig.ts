@@ -251,11 +251,12 @@ export class Rig {
   /** Sends an append to the primary, with its bytes inside. */
   append(options: AppendOptions): Promise<Reply<'append'>> {
     const { bytes, push, inline = push === undefined } = options;
-    const { token = this.token(), writer = W1, sequence = 1, after = sequence - 1, expectedOffset } = options;
+    const { token = this.token(), writer = W1, sequence = 1, after = sequence - 1, expectedOffset, settled } = options;
     const { lengthBytes = bytes.length, crc = crc32(bytes) } = options;
     const body = {
       ...{ token, writer, sequence, after, lengthBytes, crc },
       ...(expectedOffset === undefined ? {} : { expectedOffset }),
+      ...(settled === undefined ? {} : { settled }),
       ...(push === undefined ? {} : { push }),
     };
     const peer = this.peers.get(options.to ?? this.hosts[0]!.address);
@@ -275,15 +276,17 @@ export class Rig {
   /** A number of appends of one writer in order, as many at once as may be in work. */
   async appendAll(
     records: readonly Buffer[],
-    options: { writer?: string; token?: Buffer; from?: number } = {},
+    options: { writer?: string; token?: Buffer; from?: number; settles?: boolean } = {},
   ): Promise<number[]> {
-    const { from = 1, ...rest } = options;
+    const { from = 1, settles = false, ...rest } = options;
     const offsets: number[] = [];
     for (let at = 0; at < records.length; at += LIMITS.appendsInFlightMax) {
       const some = records.slice(at, at + LIMITS.appendsInFlightMax);
       const append = (bytes: Buffer, i: number): Promise<Reply<'append'>> => {
         const sequence = from + at + i;
-        return this.append({ ...rest, bytes, sequence, after: at + i === 0 ? 0 : sequence - 1 });
+        // What was answered before, as a client says it.
+        const settled = settles ? { settled: from + at - 1 } : {};
+        return this.append({ ...rest, ...settled, bytes, sequence, after: at + i === 0 ? 0 : sequence - 1 });
       };
       const answers = await this.do(() => Promise.all(some.map(append)));
       for (const { offset } of answers) offsets.push(offset);

@@ -2,7 +2,7 @@
 import test from 'ava';
 import { GfsError } from '../../src/protocol/errors.js';
 import type { ChunkHandle } from '../../src/protocol/ids.js';
-import { CHUNK, KiB, pattern, Rig } from './rig.js';
+import { CHUNK, KiB, MiB, pattern, Rig } from './rig.js';
 
 const hello = Buffer.from('hello\n');
 
@@ -64,6 +64,51 @@ test('after a loss of power open chunks are suspect and as long as their bytes c
     if (lengthBytes < ends[11]!) shortened++;
   }
   t.true(shortened > 0, 'some of the seeds lose bytes');
+});
+
+test('after a loss of power what write-back had brought to the disk stays, though writers remember only what their client has not settled', async t => {
+  let shortened = 0;
+  for (let seed = 1; seed <= 8; seed++) {
+    const rig = await Rig.start(t, { seed, servers: 1, chunkSizeBytes: 64 * MiB });
+    const host = rig.hosts[0]!;
+    const records = Array.from({ length: 11 }, (_, i) => pattern(MiB, i));
+    // One after another: each says that all before it are settled, and the row of their writer holds one.
+    for (const [i, bytes] of records.entries()) {
+      await rig.appendAll([bytes], { from: i + 1, settles: true });
+      // Time for the sync behind the eighth.
+      await rig.pass(30);
+    }
+    // The index reaches the disk with the sync of another chunk; nothing syncs this one.
+    const other = rig.token({ handle: 8 as ChunkHandle });
+    await rig.do(() => rig.append({ bytes: hello, token: other }));
+    await rig.do(() => rig.call(host, 'syncChunk', { token: other, lengthBytes: 6 }));
+    await host.losePower();
+
+    const { lengthBytes, suspect } = rig.report(host)!;
+    t.true(lengthBytes >= 8 * MiB && lengthBytes % MiB === 0, `seed ${seed}: ${lengthBytes}`);
+    t.true(suspect);
+    const all = Buffer.concat(records);
+    for (let at = 0; at < lengthBytes; at += MiB)
+      t.true((await rig.do(() => rig.read(host, at, MiB))).equals(all.subarray(at, at + MiB)));
+    if (lengthBytes < all.length) shortened++;
+  }
+  t.true(shortened > 0, 'some of the seeds lose bytes');
+});
+
+test('after a loss of power no half append is left where writers remember only the newest', async t => {
+  for (let seed = 1; seed <= 12; seed++) {
+    const rig = await Rig.start(t, { seed, servers: 1 });
+    const host = rig.hosts[0]!;
+    const records = Array.from({ length: 12 }, (_, i) => pattern(30_000 + i, i));
+    for (const [i, bytes] of records.entries()) await rig.appendAll([bytes], { from: i + 1, settles: true });
+    await host.losePower();
+
+    const lengthBytes = rig.report(host)?.lengthBytes ?? 0;
+    const ends = records.map((_, i) => records.slice(0, i + 1).reduce((sum, record) => sum + record.length, 0));
+    t.true([0, ...ends].includes(lengthBytes), `seed ${seed}: ${lengthBytes}`);
+    const read = lengthBytes === 0 ? Buffer.alloc(0) : await rig.do(() => rig.read(host, 0, lengthBytes));
+    t.true(read.equals(Buffer.concat(records).subarray(0, lengthBytes)));
+  }
 });
 
 test('a file system that was cut off and is back has the index of a later sync, and not the bytes: such a chunk is suspect, others are not', async t => {
