@@ -14,7 +14,7 @@ const FIRST = 2 ** 50;
 function holderOf(count: number): LeaseHolder {
   const leases = new LeaseHolder(new ManualClock(), 5_000);
   for (let i = 0; i < count; i++) {
-    const chunk = { handle: (FIRST + i) as ChunkHandle, version: FIRST } as Chunk;
+    const chunk = { handle: (FIRST + i) as ChunkHandle, version: FIRST, disk: { isFull: false } } as Chunk;
     leases.begin(chunk, { untilMs: 60_000, committedBytes: LIMITS.chunkSizeBytesMax });
   }
   return leases;
