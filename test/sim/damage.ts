@@ -14,7 +14,7 @@ const SAME_BLOCK_CHANCE = 0.5;
 export interface DamageOptions {
   /** What a machine holds cannot be counted on. */
   isDoubtful: (machine: Machine) => boolean;
-  /** It may lose what it has not synced. */
+  /** It may lose what it has not synced, at any time. */
   isWeak: (machine: Machine) => boolean;
   deletions: Deletions;
 }
@@ -25,6 +25,9 @@ interface Spot {
 }
 
 export class Damage {
+  /** What was damaged, or lost with the power, of chunks that took appends: machine and chunk. */
+  private readonly harmed = new Set<string>();
+
   constructor(
     private readonly cluster: Cluster,
     private readonly options: DamageOptions,
@@ -49,6 +52,7 @@ export class Damage {
     if (!spot) return undefined;
     const { replica, block } = spot;
     const lengthBytes = Math.min(BLOCK, replica.chunk.recordedBytes - block * BLOCK);
+    this.harmed.add(nameOf(replica.machine, replica.chunk.handle));
     replica.machine.node.disk.flipBit(replica.path, block * BLOCK + random.int(lengthBytes));
     return replica.machine;
   }
@@ -60,8 +64,10 @@ export class Damage {
       for (const replica of replicas) if (this.areSpare(chunk, replicas, [replica])) spare.push(replica);
     });
     const replica = pick(random, spare);
-    if (replica) replica.machine.node.disk.loseFile(replica.path);
-    return replica?.machine;
+    if (!replica) return undefined;
+    this.harmed.add(nameOf(replica.machine, replica.chunk.handle));
+    replica.machine.node.disk.loseFile(replica.path);
+    return replica.machine;
   }
 
   /** Whether the machine may lose all chunks in these data directories. */
@@ -76,6 +82,30 @@ export class Damage {
       if (mayGo && (isMember || replicas.some(isLost))) mayGo = this.areSpare(chunk, replicas, replicas.filter(isLost));
     });
     return mayGo;
+  }
+
+  /**
+   * Whether these machines may lose what they have not synced: of every chunk that takes appends another member keeps it all. Without a master
+   * nobody knows.
+   */
+  mayLosePower(machines: readonly Machine[]): boolean {
+    let mayGo = this.cluster.masterProcess !== undefined;
+    const ids = machines.map(({ name }) => this.cluster.serverProcesses.get(name)?.server);
+    this.eachChunk((chunk, replicas) => {
+      if (!mayGo || chunk.state !== 'open') return;
+      const isMet = ids.includes(undefined) || chunk.chain.some(({ server }) => ids.includes(server));
+      const keeps = (replica: TrueReplica): boolean =>
+        !machines.includes(replica.machine) && this.counts(chunk, replica);
+      if (isMet && !replicas.some(keeps)) mayGo = false;
+    });
+    return mayGo;
+  }
+
+  /** They lose it now. */
+  onPowerLoss(machines: readonly Machine[]): void {
+    this.eachChunk(({ state, handle }) => {
+      if (state === 'open') for (const machine of machines) this.harmed.add(nameOf(machine, handle));
+    });
   }
 
   private areSpare(chunk: ChunkRecord, replicas: readonly TrueReplica[], lost: readonly TrueReplica[]): boolean {
@@ -101,7 +131,8 @@ export class Damage {
     if (chunk.state === 'sealed') return replica.isSealedAs(chunk) && !deletions.has(chunk.handle, server);
     // It has to be able to say alone, and later, what was acknowledged.
     const isMember = chunk.chain.some(member => member.server === server);
-    return isMember && !here.suspect && !here.corrupt && !isWeak(machine);
+    const isWhole = !here.suspect && !here.corrupt && !this.harmed.has(nameOf(machine, chunk.handle));
+    return isMember && isWhole && !isWeak(machine);
   }
 
   private eachChunk(look: (chunk: ChunkRecord, replicas: readonly TrueReplica[]) => void): void {
@@ -111,6 +142,10 @@ export class Damage {
     for (const chunk of allChunks(store))
       if (chunk.garbageDueMs === undefined) look(chunk, replicas.get(chunk.handle) ?? []);
   }
+}
+
+function nameOf(machine: Machine, handle: number): string {
+  return `${machine.name} ${handle}`;
 }
 
 function pick<T>(random: SimRandom, items: readonly T[]): T | undefined {

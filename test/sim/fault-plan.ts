@@ -38,7 +38,7 @@ export interface PlannedFault {
   durationMs: number;
 }
 
-/** How often each kind comes, as parts of all; and how long it lasts. */
+/** How often each kind comes on average, as parts of all; and how long it lasts. */
 const HABITS: Record<FaultKind, { share: number; durationMs: readonly [number, number] }> = {
   'cut one way': { share: 10, durationMs: [50, 3_000] },
   cut: { share: 10, durationMs: [50, 5_000] },
@@ -78,15 +78,19 @@ export interface FaultPlanOptions {
   isDurable: boolean;
 }
 
-/** Some seeds bring no faults, most bring some kinds and not others, at a rate of their own. */
+/** A seed makes each of its kinds more or less common by up to this factor. */
+const SHARE_FACTOR = 4;
+
+/** Some seeds bring no faults, most bring some kinds and not others, all in all at a rate of their own, and each kind at one of its own. */
 export function planFaults(random: SimRandom, { fromMs, untilMs, isDurable }: FaultPlanOptions): PlannedFault[] {
   const meanGapMs = [0, 2_500, 1_200, 600, 300][random.int(5)]!;
   const kinds = FAULT_KINDS.filter(kind => random.chance(0.6) && (isDurable || kind !== 'power loss of all'));
-  const total = kinds.reduce((sum, kind) => sum + HABITS[kind].share, 0);
+  const shares = new Map(kinds.map(kind => [kind, HABITS[kind].share * SHARE_FACTOR ** random.between(-1, 1)]));
+  const total = [...shares.values()].reduce((sum, share) => sum + share, 0);
   if (meanGapMs === 0 || total === 0) return [];
   const plan: PlannedFault[] = [];
   for (let atMs = fromMs + random.between(0, meanGapMs); atMs < untilMs; atMs += random.between(0, 2 * meanGapMs)) {
-    const kind = drawKind(random.between(0, total), kinds);
+    const kind = drawKind(random.between(0, total), shares);
     const [low, high] = HABITS[kind].durationMs;
     // Short ones are as likely as long ones.
     const durationMs = low === high ? low : Math.exp(random.between(Math.log(low), Math.log(high)));
@@ -96,11 +100,11 @@ export function planFaults(random: SimRandom, { fromMs, untilMs, isDurable }: Fa
 }
 
 /** The kind in whose share `draw` falls, when the shares lie one behind the other. */
-function drawKind(draw: number, kinds: readonly FaultKind[]): FaultKind {
+function drawKind(draw: number, shares: ReadonlyMap<FaultKind, number>): FaultKind {
   let end = 0;
-  for (const kind of kinds) {
-    end += HABITS[kind].share;
+  for (const [kind, share] of shares) {
+    end += share;
     if (draw < end) return kind;
   }
-  return kinds[0]!;
+  return [...shares.keys()][0]!;
 }

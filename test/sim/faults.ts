@@ -7,17 +7,18 @@ import type { Deletions } from './deletion-watch.js';
 import type { FaultKind, PlannedFault } from './fault-plan.js';
 import { NETWORK_DEFAULTS } from './platform/sim-network.js';
 import type { SimRandom } from './platform/sim-random.js';
+import { Power, type PowerHabit, pickOf } from './power.js';
 
 /** A directory that may not be lost yet is tried again: most open chunks are soon sealed. */
 const LOSS_RETRY_MS = 100;
 const LOSS_TRIES_MAX = 30;
-type InstantKind = Exclude<FaultKind, 'lost index' | 'lost data directory'>;
+type PowerKind = 'power loss of a chunkserver' | 'power loss of a chunkserver while the others are cut off';
+type InstantKind = Exclude<FaultKind, 'lost index' | 'lost data directory' | PowerKind>;
 
 export interface FaultsOptions {
   plan: readonly PlannedFault[];
   skip: ReadonlySet<number>;
-  /** Any chunkserver may lose what it has not synced; otherwise only one of them, always the same. */
-  isDurable: boolean;
+  power: PowerHabit;
   /** Data directories of each server. */
   disks: number;
   deletions: Deletions;
@@ -36,6 +37,7 @@ export class Faults {
   private readonly stoppedSinceMs = new Map<Machine, number>();
 
   private readonly damage: Damage;
+  private readonly power: Power;
   /** Ids of servers that will never be there again: with its index a machine loses who it is. */
   readonly lostServers: string[] = [];
 
@@ -43,9 +45,10 @@ export class Faults {
     private readonly cluster: Cluster,
     private readonly options: FaultsOptions,
   ) {
+    this.power = new Power(cluster, options.power, cluster.simulator.random('power'));
     this.damage = new Damage(cluster, {
       isDoubtful: machine => this.wounded.has(machine),
-      isWeak: machine => options.isDurable || machine === cluster.servers[0],
+      isWeak: machine => this.power.isWeak(machine),
       deletions: options.deletions,
     });
   }
@@ -96,6 +99,13 @@ export class Faults {
       void this.loseDirectory(fault, random);
       return;
     }
+    if (isPowerLoss(kind)) {
+      void this.power.choose(this.damage, random, {
+        isOver: () => this.isOver,
+        cut: victims => this.options.onFault(kind, this.losePower(kind, victims, durationMs, random)),
+      });
+      return;
+    }
     const node = this.carryOut(kind, durationMs, random);
     if (node !== undefined) this.options.onFault(kind, node);
   }
@@ -106,8 +116,7 @@ export class Faults {
     const { network, simulator, master } = cluster;
     const any = pickOf(random, cluster.machines);
     const server = pickOf(random, cluster.servers);
-    // Whose unsynced bytes may be lost.
-    const weak = this.options.isDurable ? server : cluster.servers[0]!;
+    const { frail } = this.power;
     switch (kind) {
       case 'cut':
       case 'cut one way': {
@@ -146,17 +155,6 @@ export class Faults {
       case 'kill master in a seal':
         this.ambushDownMs = durationMs;
         return master.name;
-      case 'power loss of a chunkserver':
-        return this.darkFor([weak], durationMs);
-      case 'power loss of a chunkserver while the others are cut off': {
-        // The master finds only the one that may have lost bytes.
-        const others = cluster.servers.filter(machine => machine !== weak && random.chance(0.8));
-        for (const other of others) network.cut(master.name, other.name);
-        this.after(durationMs, () => {
-          for (const other of others) network.heal(master.name, other.name);
-        });
-        return this.darkFor([weak], random.between(1, 100));
-      }
       case 'power loss of the master':
         return this.darkFor([master], durationMs);
       case 'power loss of all':
@@ -185,19 +183,21 @@ export class Faults {
         return 'all';
       }
       case 'disk errors': {
-        this.wounded.add(weak);
+        if (!this.power.mayFail(this.damage)) return undefined;
+        this.wounded.add(frail);
         const rate = random.between(0.02, 0.4);
         const faults = {
           readErrorRate: random.chance(0.5) ? rate : 0,
           writeErrorRate: random.chance(0.5) ? rate : 0,
           syncErrorRate: random.chance(0.5) ? rate : 0,
         };
-        weak.node.disk.setFaults(faults, this.someDisk(random));
-        this.after(durationMs, () => weak.node.disk.clearFaults());
-        return this.count(kind, weak);
+        frail.node.disk.setFaults(faults, this.someDisk(random));
+        this.after(durationMs, () => frail.node.disk.clearFaults());
+        return this.count(kind, frail);
       }
       case 'store errors': {
-        const victim = random.chance(0.3) ? master : weak;
+        const victim = random.chance(0.3) ? master : frail;
+        if (victim === frail && !this.power.mayFail(this.damage)) return undefined;
         this.wounded.add(victim);
         victim.node.kv.faults = { ...victim.node.kv.faults, batchErrorRate: random.between(0.01, 0.2) };
         this.after(durationMs, () => {
@@ -252,6 +252,18 @@ export class Faults {
     return machine.name;
   }
 
+  private losePower(kind: PowerKind, victims: readonly Machine[], durationMs: number, random: SimRandom): string {
+    if (kind === 'power loss of a chunkserver') return this.darkFor(victims, durationMs);
+    // The master finds only those that may have lost bytes.
+    const { network, master, servers } = this.cluster;
+    const others = servers.filter(machine => !victims.includes(machine) && random.chance(0.8));
+    for (const other of others) network.cut(master.name, other.name);
+    this.after(durationMs, () => {
+      for (const other of others) network.heal(master.name, other.name);
+    });
+    return this.darkFor(victims, random.between(1, 100));
+  }
+
   private darkFor(machines: readonly Machine[], downMs: number): string {
     for (const machine of machines) {
       machine.powerLoss();
@@ -302,6 +314,6 @@ export class Faults {
   }
 }
 
-function pickOf<T>(random: SimRandom, items: readonly T[]): T {
-  return items[random.int(items.length)]!;
+function isPowerLoss(kind: FaultKind): kind is PowerKind {
+  return kind.startsWith('power loss of a chunkserver');
 }

@@ -149,7 +149,7 @@ class Scenario {
     this.faults = new Faults(this.cluster, {
       plan: this.plannedFaults,
       skip: options.skipFaults ?? new Set(),
-      isDurable,
+      power: isDurable ? 'all' : habits.chance(0.6) ? 'all but one' : 'one',
       disks: shape.disks,
       deletions: watchDeletions(() => this.simulator.nowMs),
       onFault: (fault, node) => this.history.tell({ kind: 'fault', fault, node, atMs: this.simulator.nowMs }),

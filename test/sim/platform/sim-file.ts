@@ -8,6 +8,9 @@ type Change = { kind: 'write'; position: number; bytes: Buffer } | { kind: 'trun
 const UNSYNCED_BYTES_MAX = 8 * 1024 * 1024;
 /** How often a torn write reaches its full size, with zeros for the lost bytes. */
 const ZERO_FILL_CHANCE = 0.25;
+/** Losses of power after which pages stand in no order of their writing. */
+const PAGES_CHANCE = 0.5;
+const PAGE_BYTES = 4096;
 
 export class SimFile {
   /** What reads see: the disk's content with all unsynced changes applied. */
@@ -44,8 +47,15 @@ export class SimFile {
     this.sync();
   }
 
-  /** Of the unsynced changes a random number of the first stays, and maybe a part of the next. */
+  /** Of the unsynced changes a random number of the first stays, and maybe a part of the next; or, of what was only written, any pages. */
   losePower(random: SimRandom): void {
+    const isWritten = this.#unsynced.length > 0 && this.#unsynced.every(({ kind }) => kind === 'write');
+    if (isWritten && random.chance(PAGES_CHANCE)) this.#keepPages(random);
+    else this.#keepFirst(random);
+    this.#cached = this.#durable.copy();
+  }
+
+  #keepFirst(random: SimRandom): void {
     const keptCount = random.int(this.#unsynced.length + 1);
     const torn = this.#unsynced[keptCount];
     this.#unsynced.length = keptCount;
@@ -58,7 +68,28 @@ export class SimFile {
         : torn.bytes.subarray(0, keptBytes);
       this.#durable.apply({ kind: 'write', position: torn.position, bytes });
     }
-    this.#cached = this.#durable.copy();
+  }
+
+  /** Linux writes pages back in any order; the length that it records covers the furthest one that arrived, or not yet. */
+  #keepPages(random: SimRandom): void {
+    const pages = new Set<number>();
+    for (const change of this.#unsynced) {
+      if (change.kind !== 'write') continue;
+      const endByte = change.position + change.bytes.length;
+      for (let page = Math.floor(change.position / PAGE_BYTES); page * PAGE_BYTES < endByte; page++) pages.add(page);
+    }
+    this.#unsynced = [];
+    this.#unsyncedBytes = 0;
+    const before = this.#durable.sizeBytes;
+    const keptShare = random.float();
+    for (const page of pages) {
+      if (!random.chance(keptShare)) continue;
+      const position = page * PAGE_BYTES;
+      this.#durable.apply({ kind: 'write', position, bytes: this.#cached.read(PAGE_BYTES, position) });
+    }
+    const grownBytes = this.#durable.sizeBytes - before;
+    if (grownBytes > 0 && random.chance(0.5))
+      this.#durable.apply({ kind: 'truncate', sizeBytes: before + random.int(grownBytes + 1) });
   }
 
   /** The medium changes one bit, seen by reads from now on: the highest one at `at`, or any. False when there is no such byte. */

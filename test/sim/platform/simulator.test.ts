@@ -1,7 +1,9 @@
 // The simulated platform's own promises: one seed one run, and what kills, losses of power and cuts take away.
 import test from 'ava';
+import { SimFile } from './sim-file.js';
 import { SimNetwork } from './sim-network.js';
 import { SimNode } from './sim-node.js';
+import { SimRandom } from './sim-random.js';
 import { Simulator } from './simulator.js';
 
 const put = (key: string, value: string) => ({
@@ -147,6 +149,30 @@ test('what was synced survives every loss of power, what a kill leaves is whole 
   }
   t.true(lostBytes > 5);
   t.true(lostBatches > 5);
+});
+
+test('a loss of power may keep a later page without an earlier one, with zeros before it, and never touches what was synced', t => {
+  const PAGE = 4096;
+  const synced = Buffer.alloc(PAGE + 100, 1);
+  let holes = 0;
+  let shorter = 0;
+  for (let seed = 1; seed <= 200; seed++) {
+    const file = new SimFile();
+    file.write(0, synced);
+    file.sync();
+    file.write(PAGE + 100, Buffer.alloc(3 * PAGE, 2));
+    file.losePower(new SimRandom(seed, 'pages'));
+    const bytes = file.read(10 * PAGE, 0);
+    t.true(bytes.subarray(0, synced.length).equals(synced));
+    const rest = bytes.subarray(synced.length);
+    t.true(rest.every(byte => byte === 0 || byte === 2));
+    if (rest.includes(0) && rest.indexOf(2, rest.indexOf(0)) >= 0) holes++;
+    if (rest.length > 0 && rest.length % PAGE !== PAGE - 100) shorter++;
+    // The disk holds it: another loss takes nothing more.
+    file.losePower(new SimRandom(seed + 1, 'pages'));
+    t.true(file.read(10 * PAGE, 0).equals(bytes));
+  }
+  t.true(holes > 10 && shorter > 10, `${holes} with holes, ${shorter} of other lengths`);
 });
 
 test('a name that no directory sync saved may be lost, also when the file was synced', async t => {
