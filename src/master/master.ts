@@ -247,13 +247,24 @@ class Running {
     const { store, platform, options } = this;
     for (const known of await readServers(store)) this.rooms.context.servers.remember(known);
     this.tokens.load(store, platform.random, platform.clock.wallMs());
-    this.rooms.context.stamp.begin(store, platform.random);
     const sessionsEndMs = platform.clock.monotonicMs() + options.sessionTtl;
     this.rooms.trace.load(sessionsEndMs);
     await this.rooms.claims.load(sessionsEndMs);
     await store.durable();
+    await this.beginStamp();
     this.keepTime();
     return await this.server.listen(options.listen ?? '127.0.0.1:9400');
+  }
+
+  /** On a full disk the start is not written down: it serves what changes nothing, and tells nothing new. */
+  private async beginStamp(): Promise<void> {
+    const { store, platform, rooms } = this;
+    rooms.context.stamp.begin(store, platform.random);
+    try {
+      await store.durable();
+    } catch (error) {
+      if (!store.isReadOnly) throw error;
+    }
   }
 
   stop(): Promise<void> {

@@ -6,7 +6,7 @@ import { MetadataStamp } from '../../src/master/metadata-stamp.js';
 import { Store } from '../../src/master/store.js';
 import { ROOT_INODE, type ServerId } from '../../src/protocol/ids.js';
 import type { MasterKind, Reply, Request } from '../../src/protocol/messages.js';
-import { BEAT_MS, FakeCluster, fakeConnection, seeded } from './fake-cluster.js';
+import { BEAT_MS, FakeCluster, fakeConnection, seeded, throwsCode } from './fake-cluster.js';
 import { MemoryKvStores } from './memory-kv.js';
 
 const at = (path: string) => ({ start: ROOT_INODE, path });
@@ -177,4 +177,29 @@ test('a number is told when its batch is on the disk, and not before; every batc
   t.is(again.stamp.lacking(SERVER, { start: 'f'.repeat(16), number: 3 }), undefined, 'of a copy that is out of use');
   t.is(again.stamp.lacking(SERVER, { start: 'f'.repeat(16), number: 4 }), 3);
   await again.store.close();
+});
+
+test('a start on a full disk, which is not written down, serves names and is no reason to distrust the next one', async t => {
+  const { cluster, holders } = await scene(t);
+  const before = cluster.servers.map(({ stamp }) => stamp!.number);
+  cluster.kv.only.failure = Object.assign(new Error('no room'), { code: 'ENOSPC' });
+  cluster.space.freeBytes = 0;
+  await cluster.restartMaster();
+  await cluster.clock.advance(10_000);
+  t.is((await cluster.ask('lookup', { where: at('f'), follow: true })).attributes.nlink, 1);
+  await throwsCode(t, cluster.createFile('new'), 'NO_SPACE');
+  t.false((await state(cluster)).on);
+  t.deepEqual(
+    cluster.servers.map(({ stamp }) => stamp!.number),
+    before,
+  );
+
+  cluster.kv.only.failure = undefined;
+  cluster.space.freeBytes = 5e8;
+  await cluster.restartMaster();
+  await cluster.createFile('new');
+  await cluster.clock.advance(10_000);
+  t.false((await state(cluster)).on);
+  t.true(cluster.servers.every(({ stamp }, i) => stamp!.number > before[i]!));
+  t.is(holders(), 3);
 });
