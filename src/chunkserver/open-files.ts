@@ -1,6 +1,8 @@
 // The open chunk files of one disk: opened when used, kept open while there is room, closed longest-unused first and never while in use.
 // It knows paths and handles, not what is in the files; but it closes none that was written to without having asked whether the bytes are on the disk.
+import { type Deferred, deferred } from '../lib/deferred.js';
 import type { Disk, DiskFile } from '../lib/disk.js';
+import { GfsError } from '../protocol/errors.js';
 import { type ChunkHandle, handleName } from '../protocol/ids.js';
 
 interface OpenFile {
@@ -18,6 +20,9 @@ export class OpenFiles {
    * the file after one of them was told hears of success.
    */
   private readonly closing = new Map<ChunkHandle, Promise<void>>();
+  private users = 0;
+  /** Set by closeAll; resolved once nobody uses a file. */
+  private over: Deferred<void> | undefined;
 
   /** `onLost`: bytes that were written through a file which had to make room are not on the disk. */
   constructor(
@@ -35,8 +40,9 @@ export class OpenFiles {
     return `${this.folderOf(handle)}/${handleName(handle)}`;
   }
 
-  /** Runs `work` with the chunk's file; rejects as Disk.open or `work` does. */
+  /** Runs `work` with the chunk's file; rejects as Disk.open or `work` does, with STOPPING after closeAll. */
   async use<T>(handle: ChunkHandle, options: { create: boolean }, work: (file: DiskFile) => Promise<T>): Promise<T> {
+    if (this.over) throw new GfsError('STOPPING', 'the files of this disk are closed');
     let open = this.files.get(handle);
     if (open) {
       this.files.delete(handle);
@@ -46,6 +52,7 @@ export class OpenFiles {
     }
     this.files.set(handle, open);
     open.users++;
+    this.users++;
     try {
       return await work(await open.file);
     } catch (error) {
@@ -54,6 +61,7 @@ export class OpenFiles {
       throw error;
     } finally {
       open.users--;
+      this.leave();
       // Not waited for: whoever failed is told at once, and the next user waits before it opens the file.
       if (open.users === 0 && open.dropped) void this.close(handle, open);
     }
@@ -68,7 +76,10 @@ export class OpenFiles {
     if (open.users === 0) await this.close(handle, open);
   }
 
+  /** From this turn on nobody gets a file any more: the next server of this process may have it. Settles when all that were used are closed. */
   async closeAll(): Promise<void> {
+    this.over ??= deferred<void>();
+    if (this.users > 0) await this.over.promise;
     await Promise.all([...this.files.keys()].map(handle => this.drop(handle, { discard: true })));
     await Promise.all(this.closing.values());
   }
@@ -77,6 +88,11 @@ export class OpenFiles {
     // At once where nothing is in the way.
     if (this.closing.has(handle)) await this.closing.get(handle);
     return new WatchedFile(await this.disk.open(this.pathOf(handle), options));
+  }
+
+  private leave(): void {
+    this.users--;
+    if (this.users === 0) this.over?.resolve();
   }
 
   private forget(handle: ChunkHandle, open: OpenFile): void {

@@ -170,3 +170,27 @@ test('a chunk has one descriptor at a time: who opens it while it is being close
   t.deepEqual(disk.log, ['open a', 'write a', 'sync a', 'close a', 'open a', 'sync a']);
   await dropped;
 });
+
+test('who is still at work when a disk is closed is waited for, and nobody gets a file after that: the next server of the process may have it', async t => {
+  const { disk, files } = openFiles();
+  let finish = (): void => undefined;
+  const slow = files.use(A, CREATE, () => new Promise<void>(resolve => (finish = resolve)));
+  await files.use(B, CREATE, file => file.write([hello], 0));
+
+  let isClosed = false;
+  const closed = files.closeAll().then(() => (isClosed = true));
+  await t.throwsAsync(
+    files.use(A, CREATE, file => file.write([hello], 0)),
+    { code: 'STOPPING' } as never,
+  );
+  await Promise.resolve();
+  t.false(isClosed);
+
+  finish();
+  await slow;
+  await closed;
+  t.is(
+    disk.log.filter(line => line.startsWith('close')).length,
+    disk.log.filter(line => line.startsWith('open')).length,
+  );
+});
