@@ -40,12 +40,16 @@ export class Locks {
     private readonly link: MasterLink,
     private readonly session: Session,
   ) {
-    this.#doubts = new LockDoubts(parts.logger, doubt => this.#settle(doubt));
+    this.#doubts = new LockDoubts(parts.clock, parts.logger, doubt => this.#settle(doubt));
   }
 
   /** See FileSystemClient.lock. */
   lock(inode: InodeId, lock: WireLockRange, waitMs: number, onLost?: OnLost): Promise<void> {
-    return this.#doubts.asking({ inode, ...lock }, () => this.#take({ inode, lock, onLost }, waitMs));
+    const untilMs = this.parts.clock.monotonicMs() + waitMs;
+    const deadlineMs = this.link.deadline() + waitMs;
+    return this.#doubts.asking({ inode, ...lock }, deadlineMs, () =>
+      this.#take({ inode, lock, onLost }, { untilMs, deadlineMs }),
+    );
   }
 
   /** What fails is done in the background as soon as it can be. */
@@ -91,10 +95,9 @@ export class Locks {
     return this.#claiming;
   }
 
-  async #take(wanted: Held, waitMs: number): Promise<void> {
+  async #take(wanted: Held, { untilMs, deadlineMs }: { untilMs: number; deadlineMs: number }): Promise<void> {
     const { clock } = this.parts;
     const { inode, lock } = wanted;
-    const untilMs = clock.monotonicMs() + waitMs;
     let attempts = 0;
     let answers = 0;
     const onAttempt = (): void => {
@@ -104,10 +107,12 @@ export class Locks {
       for (;;) {
         const leftMs = Math.max(0, Math.ceil(untilMs - clock.monotonicMs()));
         const stepMs = Math.min(leftMs, CLIENT_LIMITS.lockWaitMs);
-        const { granted, conflict } = await this.#ask(inode, lock, { waitMs: stepMs, onAttempt }).catch(error => {
-          if (!hasCode(error, ...SILENCE)) answers++;
-          throw error;
-        });
+        const { granted, conflict } = await this.#ask(inode, lock, { waitMs: stepMs, deadlineMs, onAttempt }).catch(
+          error => {
+            if (!hasCode(error, ...SILENCE)) answers++;
+            throw error;
+          },
+        );
         answers++;
         if (granted) break;
         if (clock.monotonicMs() >= untilMs) {
@@ -191,7 +196,11 @@ export class Locks {
 
   async #claimOne(held: Held): Promise<void> {
     try {
-      const { granted } = await this.#ask(held.inode, held.lock, { waitMs: 0, claim: true });
+      const { granted } = await this.#ask(held.inode, held.lock, {
+        waitMs: 0,
+        deadlineMs: this.link.deadline(),
+        claim: true,
+      });
       if (!granted) this.#lose(held, 'the session with the master had ended, and others may have held it since');
       if (this.#held.includes(held) || !granted) return;
       // Given up meanwhile, or in part: the claim may have come after that.
@@ -226,10 +235,10 @@ export class Locks {
   async #ask(
     inode: InodeId,
     lock: WireLockRange,
-    options: { waitMs: number; claim?: true; onAttempt?: () => void },
+    options: { waitMs: number; deadlineMs: number; claim?: true; onAttempt?: () => void },
   ): Promise<Answer> {
     const { waitMs, claim, onAttempt } = options;
-    const deadlineMs = this.link.deadline() + waitMs;
+    const deadlineMs = Math.min(options.deadlineMs, this.link.deadline() + waitMs);
     const how = { deadlineMs, waitMs, ...(onAttempt ? { onAttempt } : {}) };
     try {
       return await this.session.within(deadlineMs, session => {

@@ -6,6 +6,7 @@ import { hasCode } from '../../src/protocol/errors.js';
 import type { InodeId } from '../../src/protocol/ids.js';
 import { holderMs } from '../../src/protocol/limits.js';
 import type { Kind, WireLockRange } from '../../src/protocol/messages.js';
+import { ManualClock } from '../master/manual-clock.js';
 import { type FakeCluster, withCluster } from './fake-cluster.js';
 
 const TTL_MS = 60_000;
@@ -151,12 +152,14 @@ test('a holder whose signs of life are answered keeps its locks, and what ended 
 
 test('doubts of an owner wait while it asks for a lock, and more than the bound are not remembered', async t => {
   const settled: string[] = [];
+  const clock = new ManualClock();
   const doubts = new LockDoubts(
+    clock,
     silentLogger,
     async ({ owner, startByte }) => void settled.push(`${owner} ${startByte}`),
   );
   const range = { inode: 2 as InodeId, owner: 'a', space: 'posix' as const, startByte: 0, endByte: 9 };
-  await doubts.asking(range, async () => {
+  await doubts.asking(range, 1_000, async () => {
     doubts.add(range);
     doubts.add({ ...range, startByte: 3, endByte: 5 });
     doubts.add({ ...range, owner: 'b' });
@@ -170,4 +173,41 @@ test('doubts of an owner wait while it asks for a lock, and more than the bound 
   settled.length = 0;
   await doubts.run();
   t.is(settled.length, 4_096);
+});
+
+test('what comes to be in doubt while its owner is settled is settled after that', async t => {
+  const settled: number[] = [];
+  let goOn = (): void => undefined;
+  const doubts = new LockDoubts(new ManualClock(), silentLogger, async ({ startByte }) => {
+    settled.push(startByte);
+    await new Promise<void>(resolve => {
+      goOn = resolve;
+    });
+  });
+  const range = { inode: 2 as InodeId, owner: 'a', space: 'posix' as const, startByte: 0, endByte: 9 };
+  doubts.add(range);
+  const first = doubts.run();
+  doubts.add({ ...range, startByte: 3, endByte: 5 });
+  goOn();
+  await first;
+  const second = doubts.run();
+  goOn();
+  await second;
+  t.deepEqual(settled, [0, 3]);
+});
+
+test('a lock of an owner whose last one stays in doubt ends at its own deadline', async t => {
+  await withCluster(t, async cluster => {
+    const client = await cluster.connect({ opTimeoutMs: 8_000 });
+    const comeBack = cutOff(cluster);
+    t.true(hasCode(await t.throwsAsync(client.lock(2, lockOf('exclusive'))), 'TIMED_OUT'));
+    await cluster.simulator.sleep(500);
+    const startMs = cluster.simulator.nowMs;
+
+    t.true(hasCode(await t.throwsAsync(client.lock(2, lockOf('exclusive'))), 'TIMED_OUT'));
+    t.true(cluster.simulator.nowMs - startMs <= 8_010, `${cluster.simulator.nowMs - startMs}`);
+
+    comeBack();
+    await client.lock(2, lockOf('exclusive'));
+  });
 });
