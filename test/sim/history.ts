@@ -72,7 +72,7 @@ export type HistoryEvent =
   | { kind: 'died'; client: string; atMs: number }
   /** `client` was told that it does not hold this any more. */
   | { kind: 'lockLost'; client: string; lock: LockRange; atMs: number }
-  /** `server` told a client that an append stands in this version of this chunk, and ends at this byte of it. */
+  /** `server` told a client that an append stands in this version of this chunk, and ends at this byte of it; 0 where that may be lost. */
   | { kind: 'acknowledged'; server: string; handle: number; version: number; endByte: number; atMs: number }
   /** What earlier versions acknowledged ends here, says the master: this version began at this length, or the chunk was sealed at it. */
   | { kind: 'settled'; handle: number; version: number; lengthBytes: number; atMs: number }
