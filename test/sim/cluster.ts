@@ -69,7 +69,7 @@ const MASTER_TIMES = {
 };
 /** Small, so that it overflows: what was pushed out has to be found in the store again. */
 const MASTER_CACHE_ENTRIES = 500;
-const CHUNKSERVER_TIMES = { heartbeat: 300, leaseIdle: 600, chainTimeout: 400, scrubPeriod: 20_000 };
+const CHUNKSERVER_TIMES = { heartbeat: 300, leaseIdle: 600, chainTimeout: 400 };
 export const OPERATION_MS = 10_000;
 const CLIENT_TIMES: Partial<ClientSettings> = {
   connectTimeoutMs: 5_000,
@@ -244,10 +244,11 @@ export class Cluster {
   }
 
   private async runServer(name: string, platform: Platform, fail: (error: unknown) => void): Promise<void> {
-    const { copyLimits, racks, disks } = this.options;
+    const { copyLimits, racks, disks, scrubPeriod } = this.options;
     const settings = {
       ...settingValues(CHUNKSERVER_SETTINGS),
       ...CHUNKSERVER_TIMES,
+      scrubPeriod,
       ...(copyLimits ? { copyRate: copyLimits.serverCopyRate } : {}),
       master: MASTER_ADDRESS,
       listen: `${name}:9411`,

@@ -20,6 +20,8 @@ export interface DamageOptions {
 }
 
 interface Spot {
+  chunk: ChunkRecord;
+  replicas: readonly TrueReplica[];
   replica: TrueReplica;
   block: number;
 }
@@ -40,10 +42,10 @@ export class Damage {
     this.eachChunk((chunk, replicas) => {
       for (const replica of replicas) {
         for (let block = 0; block < replica.blockCount; block++) {
-          if (!replica.goodBlock(block) || !this.isSpare(chunk, replicas, { replica, block })) continue;
-          spare.push({ replica, block });
-          if (replicas.some(other => other.isSealedAs(chunk) && !other.goodBlock(block)))
-            besideBad.push({ replica, block });
+          const spot = { chunk, replicas, replica, block };
+          if (!replica.goodBlock(block) || !this.isSpare(spot)) continue;
+          spare.push(spot);
+          if (replicas.some(other => other.isSealedAs(chunk) && !other.goodBlock(block))) besideBad.push(spot);
         }
       }
     });
@@ -54,20 +56,24 @@ export class Damage {
     const lengthBytes = Math.min(BLOCK, replica.chunk.recordedBytes - block * BLOCK);
     this.harmed.add(nameOf(replica.machine, replica.chunk.handle));
     replica.machine.node.disk.flipBit(replica.path, block * BLOCK + random.int(lengthBytes));
+    this.noteLeft(spot);
     return replica.machine;
   }
 
   /** One chunk file is deleted, under the server if it runs. */
   loseFile(random: SimRandom): Machine | undefined {
-    const spare: TrueReplica[] = [];
+    const spare: Spot[] = [];
     this.eachChunk((chunk, replicas) => {
-      for (const replica of replicas) if (this.areSpare(chunk, replicas, [replica])) spare.push(replica);
+      for (const replica of replicas)
+        if (this.areSpare(chunk, replicas, [replica])) spare.push({ chunk, replicas, replica, block: 0 });
     });
-    const replica = pick(random, spare);
-    if (!replica) return undefined;
-    this.harmed.add(nameOf(replica.machine, replica.chunk.handle));
-    replica.machine.node.disk.loseFile(replica.path);
-    return replica.machine;
+    const spot = pick(random, spare);
+    if (!spot) return undefined;
+    const { path, machine } = spot.replica;
+    this.harmed.add(nameOf(machine, spot.chunk.handle));
+    machine.node.disk.loseFile(path);
+    this.noteLeft(spot);
+    return machine;
   }
 
   /** Whether the machine may lose all chunks in these data directories. */
@@ -116,7 +122,15 @@ export class Damage {
     return true;
   }
 
-  private isSpare(chunk: ChunkRecord, replicas: readonly TrueReplica[], { replica, block }: Spot): boolean {
+  /** Counted, so that it can be seen that chunks do come down to one good copy. */
+  private noteLeft({ chunk, replicas, block }: Spot): void {
+    if (chunk.state !== 'sealed') return;
+    const left = replicas.filter(replica => replica.isSealedAs(chunk) && replica.goodBlock(block));
+    if (left.length === 1)
+      this.cluster.simulator.fault('one-good-copy-left', `${left[0]!.machine.name}:${left[0]!.path} block ${block}`);
+  }
+
+  private isSpare({ chunk, replicas, replica, block }: Spot): boolean {
     const others = replicas.filter(other => other !== replica && this.counts(chunk, other));
     if (chunk.state === 'open') return others.some(other => other.blockCount > 0 && other.goodBytes() !== undefined);
     return others.some(other => other.goodBlock(block));

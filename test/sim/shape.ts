@@ -13,6 +13,7 @@ export interface Shape {
   hotReads: number;
   hotReplicas: number;
   balanceThreshold: number;
+  scrubPeriod: number;
 }
 
 const MIB = 1024 * 1024;
@@ -21,7 +22,7 @@ const BALANCED = { diskCapacityBytes: 32 * MIB, balanceThreshold: 1 };
 const LEFT_ALONE = { diskCapacityBytes: 256 * MIB, balanceThreshold: 100 };
 
 export const PLAIN: Shape = {
-  ...{ racks: 1, disks: 1, scatterWidth: 0, hotReads: 1_000, hotReplicas: 8 },
+  ...{ racks: 1, disks: 1, scatterWidth: 0, hotReads: 1_000, hotReplicas: 8, scrubPeriod: 20_000 },
   ...LEFT_ALONE,
 };
 
@@ -32,6 +33,8 @@ export function drawShape(random: SimRandom): Shape {
     scatterWidth: [0, 0, 2, 3][random.int(4)]!,
     ...(random.chance(0.3) ? { hotReads: 1 + random.int(3), hotReplicas: 3 + random.int(2) } : pick(PLAIN)),
     ...(random.chance(0.3) ? BALANCED : LEFT_ALONE),
+    // Short: damage is found while faults go on. Long: mostly after them.
+    scrubPeriod: random.chance(0.4) ? 4_000 : 20_000,
   };
 }
 
