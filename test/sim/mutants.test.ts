@@ -20,6 +20,17 @@ const QUICK: ReadonlyMap<string, number> = new Map([
   ['keep-open', 2],
   ['no-copy-limits', 2],
   ['hasty-trash', 2],
+  ['serve-unverified', 1],
+  ['no-scrub', 9],
+  ['no-mend', 1],
+  ['keep-orphans', 5],
+  ['keep-surplus', 2],
+  ['delete-unasked', 12],
+  ['delete-unread', 12],
+  ['no-drain', 7],
+  ['hasty-drain', 7],
+  ['stay-hot', 1],
+  ['no-server-rate', 1],
   ['serve-stale', 7],
 ]);
 
