@@ -1,8 +1,9 @@
 // The directory to mount on: what must be true of it, and the cleaning of one whose server died. It never looks inside a living mount.
+import { spawn } from 'node:child_process';
 import { realpath, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import type { Logger } from '../lib/logger.js';
-import { findMount, isDeadMount, removeDeadMount } from '../mount/mount-table.js';
+import { findMount, removeDeadMount } from '../mount/mount-table.js';
 import { GfsError } from '../protocol/errors.js';
 
 const LOOK_MS_MAX = 2000;
@@ -47,8 +48,31 @@ async function absolutePath(given: string): Promise<string> {
   }
 }
 
-/** A mount whose server is stopped answers nothing, not even that; it counts as living. */
+/**
+ * Whether the server of the mount there is gone. One that stands still answers nothing, not even that, and counts as living. Another process asks: a call
+ * of our own that waits for it would keep this program from ending.
+ */
 function isDeadSoon(path: string): Promise<boolean> {
-  const silent = new Promise<boolean>(resolve => setTimeout(() => resolve(false), LOOK_MS_MAX).unref());
-  return Promise.race([isDeadMount(path), silent]);
+  return new Promise(resolve => {
+    const child = spawn('stat', ['--', path], {
+      stdio: ['ignore', 'ignore', 'pipe'],
+      env: { ...process.env, LC_ALL: 'C' },
+    });
+    let errorText = '';
+    const giveUp = setTimeout(() => {
+      child.kill('SIGKILL');
+      child.unref();
+      child.stderr.destroy();
+      resolve(false);
+    }, LOOK_MS_MAX);
+    const finish = (isDead: boolean): void => {
+      clearTimeout(giveUp);
+      resolve(isDead);
+    };
+    child.stderr.setEncoding('utf8').on('data', (text: string) => {
+      errorText += text;
+    });
+    child.once('error', () => finish(false));
+    child.once('close', () => finish(/endpoint is not connected|connection abort/i.test(errorText)));
+  });
 }

@@ -181,6 +181,21 @@ test.serial('a mount point left dead by a killed process is cleaned and used aga
   t.is(await must(t, `cat ${point}/f`), 'kept\n');
 });
 
+test.serial('a mount point whose server stands still is refused as in use, and not waited for', async t => {
+  const { mount, data, point } = embedded(t);
+  const { mountPid } = await mount();
+  process.kill(mountPid, 'SIGSTOP');
+  t.teardown(() => isAlive(mountPid) && process.kill(mountPid, 'SIGCONT'));
+
+  const refused = await program('gfs-mount', ['--data', `${data}-other`, point], { timeoutMs: 30_000 });
+
+  t.is(refused.code, 1);
+  t.regex(refused.stderr, /mount point .* is in use/);
+  t.false(fs.existsSync(`${data}-other`));
+  process.kill(mountPid, 'SIGCONT');
+  await must(t, `echo x > ${point}/f; fusermount -u ${point}`);
+});
+
 test.serial('scripts/mount.sh mounts, and a second call neither installs nor builds', async t => {
   const { data, point } = embedded(t);
   const first = await shell(`scripts/mount.sh --data ${data} ${point}`, { timeoutMs: 170_000 });
