@@ -34,6 +34,8 @@ test.serial(
   async t => {
     const where = folder(t);
     const modules = path.join(where, 'node_modules');
+    // A package of its own, whatever stands above the folder.
+    await must(t, `echo '{}' > ${where}/package.json`);
     await must(t, `mkdir ${modules} && cd ${modules} && tar xzf ${tarball} && mv package gfs`);
     const { dependencies, optionalDependencies } = JSON.parse(
       fs.readFileSync(path.join(modules, 'gfs/package.json'), 'utf8'),
