@@ -334,7 +334,7 @@ test.serial('limits of connections and messages can be set: who does not keep to
 });
 
 test.serial('a chunkserver whose messages could not hold a record of the cluster says so and ends', async t => {
-  const cluster = await Cluster.start(t, { servers: 1, replicas: 1, minReplicas: 1, chunkSize: '64MiB' });
+  const cluster = await Cluster.start(t, { servers: 0, chunkSize: '64MiB' });
   const data = path.join(cluster.folder, 'small');
   const serve = ['serve', '--data', data, '--master', cluster.masterAddress, '--listen', '127.0.0.1:0'];
   refused(t, await program('gfs-chunkserver', [...serve, '--frame-size', '8MiB']), 2, /--frame-size 8MiB: .*16MiB/);
