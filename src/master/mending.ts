@@ -106,8 +106,8 @@ export class Mending {
     const others = locations
       .get(handle)
       .filter(replica => replica.server !== server && servers.isLive(replica.server))
-      // Those that are whole before those that are behind, of which the longest first.
-      .sort((a, b) => missing(a) - missing(b) || place(a.server) - place(b.server))
+      // Behind those with places the whole ones, then the longest of those that are behind.
+      .sort((a, b) => place(a.server) - place(b.server) || missing(a) - missing(b))
       .slice(0, LIMITS.replicasMax);
     const sources = others.map(replica => ({
       server: replica.server,

@@ -41,9 +41,14 @@ export class RunningCopies {
     return this.enter(chunk, target, sources => this.bring(chunk, { ...target, sources, tryFix: false }));
   }
 
-  /** Has damaged replicas mended one after another, unless the limits forbid it now: each takes part, as target or as source. */
+  /** Has damaged replicas mended one after another, unless the limits forbid it now: each takes part, as target or as source, and so do those behind. */
   mend(chunk: ChunkRecord, servers: readonly ServerId[]): Promise<void> | undefined {
-    const [server, ...others] = servers;
+    const { locations, servers: known } = this.context;
+    const behind = locations
+      .get(chunk.handle)
+      .filter(replica => replica.lengthBytes < chunk.lengthBytes && known.isLive(replica.server));
+    const [server] = servers;
+    const others = [...servers.slice(1), ...behind.map(replica => replica.server)];
     return this.enter(
       chunk,
       { server: server!, whole: true },

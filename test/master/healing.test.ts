@@ -550,6 +550,12 @@ test('a damaged replica is mended with one that is behind, too: behind the whole
   late!.chunks.set(handle, { version: 1, lengthBytes: 20, state: 'open', suspect: false });
   late!.epoch = 2;
   for (const server of chain) server.bad.set(handle, [{ fromByte: 0, lengthBytes: 1 }]);
+  const { limits } = cluster.master.rooms.healing;
+  let places: number[] = [];
+  for (const server of [first!, last!])
+    server.before = kind => {
+      if (kind === 'mendChunk') places = [first!, last!, late!].map(({ id }) => limits.copiesAt(id));
+    };
   await corruptAll(cluster, handle, [first!, last!]);
   await cluster.register(late!);
 
@@ -564,6 +570,7 @@ test('a damaged replica is mended with one that is behind, too: behind the whole
       [late!.id, 20],
     ],
   );
+  t.deepEqual(places, [1, 1, 1], 'each has a place within the limits');
   const keys = new KeyRing(cluster.master.rooms.context.tokens.list());
   const opened = new TokenReader(keys).open(sources[1]!.token, ['copy'], 0);
   t.is(opened.version, 1);
