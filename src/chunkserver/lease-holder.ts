@@ -90,6 +90,11 @@ export class LeaseHolder {
     return lease.inWork.size > 0 || this.clock.monotonicMs() - lease.lastAppendMs < this.idleMs;
   }
 
+  /** How long ago its last append came. */
+  quietMs(lease: Lease): number {
+    return Math.max(0, Math.round(this.clock.monotonicMs() - lease.lastAppendMs));
+  }
+
   isCurrent(lease: Lease): boolean {
     return this.leases.get(lease.chunk.handle) === lease;
   }

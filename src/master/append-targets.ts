@@ -124,15 +124,15 @@ export class AppendTargets {
   onLeases(server: ServerId, held: Request<'heartbeat'>['leases']): Array<{ handle: ChunkHandle; version: number }> {
     const { store, leases, time, settings } = this.context;
     const extended: Array<{ handle: ChunkHandle; version: number }> = [];
-    const grown: Array<{ chunk: ChunkRecord; committedBytes: number }> = [];
+    const grown: Array<{ chunk: ChunkRecord; committedBytes: number; quietMs: number }> = [];
     const untilMs = time.nowMs() + settings.lease;
-    for (const { handle, version, committedBytes, active } of held) {
+    for (const { handle, version, committedBytes, active, quietMs = 0 } of held) {
       const chunk = this.leasedTo(handle, version, server);
       if (!chunk || chunk.known) continue;
       const lease = leases.live(handle, time.nowMs()) ?? this.readopt(chunk, untilMs);
       if (!lease) continue;
       lease.committedBytes = Math.max(lease.committedBytes, committedBytes);
-      if (committedBytes > chunk.lengthBytes && !store.isReadOnly) grown.push({ chunk, committedBytes });
+      if (committedBytes > chunk.lengthBytes && !store.isReadOnly) grown.push({ chunk, committedBytes, quietMs });
       // Those that nobody appends under cannot be given back then, and readers learn the length from their primaries.
       if ((active || store.isReadOnly) && leases.extend({ handle, version, primary: server }, untilMs, time.nowMs()))
         extended.push({ handle, version });
@@ -140,7 +140,9 @@ export class AppendTargets {
     if (grown.length > 0) {
       const at = momentOf(this.context);
       store.change(change => {
-        for (const { chunk, committedBytes } of grown) recordCommitted(change, chunk.handle, committedBytes, at);
+        // The file changed when the append came, not when this is heard: else of two files the one written first could seem the newer.
+        for (const { chunk, committedBytes, quietMs } of grown)
+          recordCommitted(change, chunk.handle, committedBytes, { ...at, nowMs: Math.max(0, at.nowMs - quietMs) });
       });
       for (const { chunk } of grown) noteGrowth(this.context, chunk.inode);
     }

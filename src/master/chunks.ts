@@ -160,6 +160,7 @@ function grow(change: Change, chunk: ChunkRecord, lengthBytes: number, at: Momen
   const file = chunk.inode === 0 ? undefined : findInode(change, chunk.inode);
   if (file === undefined) return;
   file.mtimeNs = nowNs(at);
-  file.ctimeNs = nowNs(at);
+  // Another change, such as of its mode, may have come between the append and the word of it.
+  if (file.ctimeNs < nowNs(at)) file.ctimeNs = nowNs(at);
   putInode(change, file);
 }

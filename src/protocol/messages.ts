@@ -727,8 +727,11 @@ export const CHUNKSERVER_TO_MASTER = {
       /** Counts the pages of reports and the heartbeats of this process: one that comes after a later one was overtaken and says nothing any more. */
       sequence: integer(1),
       space,
-      /** Every chunk this server is primary of under a lease. */
-      leases: list(object({ handle, version, committedBytes: size, active: boolean }), 65_536),
+      /** Every chunk this server is primary of under a lease. `quietMs`: how long ago its last append came. */
+      leases: list(
+        object({ handle, version, committedBytes: size, active: boolean, quietMs: optional(count) }),
+        65_536,
+      ),
       /** What changed about replicas since the last heartbeat that was answered. */
       changed: list(chunkReport, LIMITS.chunkReportPageMax),
       /** Reads since then, of the most read chunks. */

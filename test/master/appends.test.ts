@@ -507,6 +507,25 @@ test('a heartbeat that was under way when its lease came back brings no lease to
   t.is(cluster.master.rooms.context.leases.size, 0);
 });
 
+test('a file changed when its last append came, not when the heartbeat told of it; a later change of its mode keeps its time', async t => {
+  const { cluster, inode, target, chain } = await withOpenChunk(t, [100, 100, 100]);
+  const where = { start: inode, path: '' };
+  await cluster.clock.advance(5_000);
+  const { attributes: changed } = await cluster.ask('setAttributes', {
+    once: cluster.once(),
+    where,
+    follow: false,
+    mode: 0o600,
+  });
+
+  const lease = { handle: target.handle, version: 1, committedBytes: 100, active: true, quietMs: 700 };
+  await cluster.beat(chain[0]!, { leases: [lease] });
+
+  const { attributes } = await cluster.ask('lookup', { where, follow: false });
+  t.is(changed.ctimeNs - attributes.mtimeNs, 700_000_000n);
+  t.is(attributes.ctimeNs, changed.ctimeNs);
+});
+
 test('a file keeps the time that was set although the bytes before it are heard of later', async t => {
   const { cluster, inode, target, chain } = await withOpenChunk(t, [100, 100, 100]);
   chain[0]!.committed.set(target.handle, 100);
