@@ -47,12 +47,17 @@ export class Actor {
   }
 
   /** Appends one record, whole. Rejects as the client does. */
-  async appendRecord(file: OpenFile, record: RecordId, lengthBytes: number): Promise<number> {
+  async appendRecord(
+    file: OpenFile,
+    record: RecordId,
+    lengthBytes: number,
+    where: { expectedOffset?: number } = {},
+  ): Promise<number> {
     const bytes = recordBytes(record, lengthBytes);
-    const asked = { kind: 'append' as const, file: file.inode, record, bytes };
+    const asked = { kind: 'append' as const, file: file.inode, record, bytes, ...where };
     const limitMs = this.isDurable ? 2 * this.limitMs : this.limitMs;
     const outcome = await this.history.operate(this.who, asked, limitMs, async () => {
-      const offset = await file.append(pieces(bytes), { split: false });
+      const offset = await file.append(pieces(bytes), { split: false, ...where });
       if (this.isDurable) await this.confirm(file);
       return { kind: 'append', offset };
     });

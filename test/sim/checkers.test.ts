@@ -1,11 +1,13 @@
 // That the checkers can fail: each is told of a run in which its promise is kept, and of one in which it is broken. Those that look at a whole cluster are
 // tested where they are (checked.test.ts), and all together by the mutants.
 import test from 'ava';
+import type { ErrorCode } from '../../src/protocol/errors.js';
 import { StreamsAreWhole } from './checkers/bytes.js';
 import { LeasesEnd } from './checkers/leases.js';
 import { LocksExclude } from './checkers/locks.js';
 import { OneCreator } from './checkers/names.js';
-import { CutsAreExact } from './checkers/once.js';
+import { CutsAreExact, OnceAndInOrder } from './checkers/once.js';
+import { OpenFilesStay } from './checkers/open-files.js';
 import { DeadlinesHold, OnePrimary } from './checkers/servers.js';
 import { type Asked, type Checker, History, type HistoryEvent, type LockRange, type Outcome } from './history.js';
 import { recordBytes, streamBytes } from './records.js';
@@ -41,9 +43,9 @@ class Told {
     client: string,
     asked: Asked,
     outcome?: Outcome,
-    options: { tookMs?: number; limitMs?: number } = {},
+    options: { tookMs?: number; limitMs?: number; code?: ErrorCode } = {},
   ): this {
-    const { tookMs = 1, limitMs = 1_000 } = options;
+    const { tookMs = 1, limitMs = 1_000, code = 'TIMED_OUT' } = options;
     const operation = {
       ...{ id: this.nextId++, client, asked },
       ...{ beganMs: this.atMs, deadlineMs: this.atMs + limitMs },
@@ -51,7 +53,7 @@ class Told {
     this.history.tell({ kind: 'began', operation, atMs: this.atMs });
     this.atMs += tookMs;
     if (outcome) this.history.tell({ kind: 'ended', operation, outcome, atMs: this.atMs });
-    else this.history.tell({ kind: 'failed', operation, code: 'TIMED_OUT', message: '', atMs: this.atMs });
+    else this.history.tell({ kind: 'failed', operation, code, message: '', atMs: this.atMs });
     return this;
   }
 
@@ -241,4 +243,44 @@ test('LocksExclude: faults excuse nothing, but a holder that stands still, and c
   t.is(went.lock('c2', lockOf('b')).violations.length, 1);
   t.deepEqual(after('clock drift', 'c1').lock('c2', lockOf('b')).violations, []);
   t.is(after('clock drift', 'c1').at(20_000).lock('c2', lockOf('b')).violations.length, 1);
+});
+
+test('OnceAndInOrder: an append with an expected offset that is acknowledged elsewhere, or refused and stands', t => {
+  const record = { writer: 1, sequence: 1 };
+  const bytes = recordBytes(record, 20);
+  const asked = { kind: 'append', file: 1, record, bytes, expectedOffset: 0 } as const;
+  const read = { kind: 'read', file: 1, offset: 0, lengthBytes: 100, final: true } as const;
+  const file = { kind: 'file', file: 1, style: { kind: 'records' } } as const;
+  const holds = (content: Buffer) => ({ kind: 'read', generation: 0, bytes: content }) as const;
+  const told = () => new Told(new OnceAndInOrder()).event(file);
+  const appended = (offset: number) => ({ kind: 'append', offset }) as const;
+  t.deepEqual(told().operation('c', asked, appended(0)).operation('c', read, holds(bytes)).violations, []);
+  t.regex(told().operation('c', asked, appended(20)).violations[0]!, /was to stand at 0 or nowhere/);
+
+  const refused = () => told().operation('c', asked, undefined, { code: 'OFFSET_MISMATCH' });
+  t.deepEqual(refused().operation('c', read, holds(Buffer.alloc(0))).violations, []);
+  t.regex(refused().operation('c', read, holds(bytes)).violations[0]!, /refused with OFFSET_MISMATCH and stands/);
+});
+
+test('OpenFilesStay: a file without a name that is gone for the one who has it open, unless that one was silent for long', t => {
+  const bytes = recordBytes({ writer: 1, sequence: 1 }, 20);
+  const asked = { kind: 'append', file: 1, bytes } as const;
+  const kept = { kind: 'kept', client: 'c' } as const;
+  const told = (purged = false) => {
+    const checker = new OpenFilesStay({ silenceMs: 1_000, isPurged: () => purged });
+    const begun = new Told(checker)
+      .event(kept)
+      .at(500)
+      .event(kept)
+      .operation('c', asked, { kind: 'append', offset: 0 });
+    return begun.event({ kind: 'unlinked', file: 1 });
+  };
+  const read = { kind: 'read', file: 1, offset: 0, lengthBytes: 1 } as const;
+  const stale = { code: 'STALE' } as const;
+  t.is(told().at(900).operation('c', read, undefined, stale).violations.length, 1);
+  t.deepEqual(told().at(900).operation('c', read).violations, []);
+  t.deepEqual(told().at(900).operation('d', read, undefined, stale).violations, []);
+  t.deepEqual(told(true).at(900).operation('c', read, undefined, stale).violations, []);
+  t.deepEqual(told().at(2_000).operation('c', read, undefined, stale).violations, []);
+  t.deepEqual(told().at(2_000).event(kept).at(2_100).operation('c', read, undefined, stale).violations, []);
 });

@@ -5,10 +5,17 @@ import { LeasesEnd } from './checkers/leases.js';
 import { LocksExclude } from './checkers/locks.js';
 import { OneCreator } from './checkers/names.js';
 import { CutsAreExact, OnceAndInOrder } from './checkers/once.js';
+import { type OpenFilesOptions, OpenFilesStay } from './checkers/open-files.js';
 import { DeadlinesHold, OnePrimary, WorkGoesOn } from './checkers/servers.js';
 import type { Checker } from './history.js';
 
-export function allCheckers({ recoveryMs, copyLimits }: { recoveryMs: number; copyLimits: CopyLimits }): Checker[] {
+export interface CheckerOptions {
+  recoveryMs: number;
+  copyLimits: CopyLimits;
+  openFiles: OpenFilesOptions;
+}
+
+export function allCheckers({ recoveryMs, copyLimits, openFiles }: CheckerOptions): Checker[] {
   return [
     new BytesNeverDiffer(),
     new SizeNeverShrinks(),
@@ -22,6 +29,7 @@ export function allCheckers({ recoveryMs, copyLimits }: { recoveryMs: number; co
     new CopyLimitsHold(copyLimits),
     new CopyRateHolds(copyLimits),
     new ServerRateHolds(copyLimits),
+    new OpenFilesStay(openFiles),
     new OneCreator(),
     new LocksExclude(),
   ];

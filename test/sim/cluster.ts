@@ -39,6 +39,8 @@ export interface ClusterOptions extends Partial<Shape> {
   deafClients?: boolean;
   /** Degraded chunks are left alone for so long. */
   rereplicateAfterMs?: number;
+  /** Instead of the usual ones of this file. */
+  masterTimes?: Partial<Record<keyof typeof MASTER_TIMES, number>>;
   /** Copies at once, in all and at each server, and bytes a second of them, in all and at each server; their own when absent. */
   copyLimits?: { copiesMax: number; copiesPerServer: number; copyRate: number; serverCopyRate: number };
 }
@@ -57,6 +59,7 @@ const MASTER_TIMES = {
   lease: 2_000,
   deadAfter: 1_500,
   rereplicateAfter: 1_000,
+  trash: 86_400_000,
   gcGrace: 20_000,
   orderTimeout: 400,
   sealDeadline: 3_000,
@@ -85,6 +88,7 @@ const CLIENT_TIMES: Partial<ClientSettings> = {
   retryMaxMs: 300,
 };
 export const LEASE_MS = MASTER_TIMES.lease;
+export const SESSION_TTL_MS = MASTER_TIMES.sessionTtl;
 
 /** What runs on a machine, started anew for each process. `fail` ends the process, as its own supervisor would. */
 type Program = (platform: Platform, fail: (error: unknown) => void) => Promise<void>;
@@ -232,6 +236,7 @@ export class Cluster {
     const settings = {
       ...settingValues(MASTER_SETTINGS),
       ...MASTER_TIMES,
+      ...this.options.masterTimes,
       ...{ copiesMax, copiesPerServer, copyRate, scatterWidth, hotReads, hotReplicas, balanceThreshold },
       rereplicateAfter,
       cacheEntries: MASTER_CACHE_ENTRIES,

@@ -94,6 +94,8 @@ export type HistoryEvent =
   | { kind: 'sentCopy'; process: string; bytes: number; atMs: number }
   /** A file lost its last name by a deletion that was acknowledged. */
   | { kind: 'unlinked'; file: number; atMs: number }
+  /** The master heard a client and keeps its session. */
+  | { kind: 'kept'; client: string; atMs: number }
   | { kind: 'healed'; atMs: number }
   /** All that was asked has settled; nothing follows but the final reads. */
   | { kind: 'quiet'; atMs: number };
@@ -234,6 +236,8 @@ export function showEvent(event: HistoryEvent): string {
       return `inode ${event.file} is named ${event.path ?? '?'}`;
     case 'unlinked':
       return `inode ${event.file} has no name any more`;
+    case 'kept':
+      return `the session of ${event.client} is kept`;
     case 'healed':
       return 'HEALED';
     case 'quiet':

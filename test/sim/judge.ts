@@ -28,6 +28,8 @@ export interface JudgeParts {
   cluster: Cluster;
   history: History;
   known: KnownFiles;
+  /** The trash still holds what was deleted. */
+  keepsTrash: boolean;
   /** Lets time pass; false when the scenario is to end. */
   pass: (durationMs: number) => Promise<boolean>;
   until: (isReached: () => boolean, maxMs: number) => Promise<boolean>;
@@ -65,7 +67,7 @@ export class Judge {
   /** What was deleted gets a name again out of the trash, where it has to be unless a disk ran full. */
   private async restoreAll(): Promise<void> {
     const inodes = this.parts.known.deleted;
-    let isDone = inodes.length === 0;
+    let isDone = inodes.length === 0 || !this.parts.keepsTrash;
     if (isDone || (this.parts.simulator.faultCounts.get('full disk') ?? 0) > 0) return;
     this.parts.cluster.addOperator('restorer', async platform => {
       for (const inode of inodes) {

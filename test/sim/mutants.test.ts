@@ -32,6 +32,8 @@ const QUICK: ReadonlyMap<string, number> = new Map([
   ['stay-hot', 13],
   ['no-server-rate', 1],
   ['serve-stale', 7],
+  ['no-expectation', 2],
+  ['collect-open', 6],
 ]);
 
 test.serial('every mutant finds what it replaces, is in this test, and can be mended', t => {

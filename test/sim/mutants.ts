@@ -5,6 +5,7 @@ import './small-units.js';
 import { Chain } from '../../src/chunkserver/chain.js';
 import { LeaseHolder } from '../../src/chunkserver/lease-holder.js';
 import { Orders } from '../../src/chunkserver/orders.js';
+import { Primary } from '../../src/chunkserver/primary.js';
 import { RateLimit } from '../../src/chunkserver/rate-limit.js';
 import { Scrubber } from '../../src/chunkserver/scrubber.js';
 import { StartCheck } from '../../src/chunkserver/start-check.js';
@@ -259,6 +260,24 @@ export const MUTANTS: readonly Mutant[] = [
         replace(Shortage, 'judge', () => async () => true),
         replace(Shortage, 'isEnoughComing', () => () => false),
       ),
+  },
+  {
+    name: 'no-expectation',
+    breaks: 'an append that expects the file to end at an offset stands there or nowhere',
+    apply: () =>
+      replace(
+        Primary,
+        'checkRoom',
+        checkRoom =>
+          function (this: Anything, { expectedOffset: _, ...request }, lease) {
+            checkRoom.call(this, request, lease);
+          },
+      ),
+  },
+  {
+    name: 'collect-open',
+    breaks: 'a file without a name stays as long as a living session has it open',
+    apply: () => replace(SessionTable, 'isOpen', () => () => false),
   },
   {
     name: 'serve-unverified',

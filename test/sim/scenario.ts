@@ -8,7 +8,7 @@ import type { GfsError } from '../../src/protocol/errors.js';
 import { Actor } from './actor.js';
 import { Caretaker } from './caretaker.js';
 import { allCheckers } from './checkers.js';
-import { Cluster, LEASE_MS, MASTER_ADDRESS, OPERATION_MS } from './cluster.js';
+import { Cluster, LEASE_MS, MASTER_ADDRESS, OPERATION_MS, SESSION_TTL_MS } from './cluster.js';
 import { watchCopies } from './copy-watch.js';
 import { watchDeletions } from './deletion-watch.js';
 import { planFaults } from './fault-plan.js';
@@ -61,6 +61,11 @@ const TIMES = {
 const CALM_PACE = 5;
 /** Seeds in which an operator drains servers and asks for other numbers of copies. */
 const OPERATOR_CHANCE = 0.4;
+/** Seeds in which deleted files go as soon as nobody has them open. */
+const NO_TRASH_CHANCE = 0.3;
+const SHORT_GRACE_MS = 2_500;
+/** Of the time after which the master ends a session: its clock may be fast, and the client's word was on its way. */
+const SILENCE_SHARE = 0.75;
 const CHUNK_SIZES = [4, 8, 16, 64].map(kib => kib * 1024);
 /** Seldom, as their bytes take long to compare. The last one takes appends that are pushed as the product ships. */
 const LARGE_CHUNK_SIZES = [256, 512, 1024, 8192].map(kib => kib * 1024);
@@ -115,9 +120,20 @@ class Scenario {
     this.operationMs = habits.chance(0.3) ? habits.between(2_000, 3_000) : OPERATION_MS;
     const revalidateMs = habits.chance(0.5) ? 300 : 5_000;
     const deafClients = habits.chance(0.4);
+    const times = this.simulator.random('times of the master');
+    this.keepsTrash = !times.chance(NO_TRASH_CHANCE);
+    const masterTimes = {
+      ...(this.keepsTrash ? {} : { trash: 0, gcGrace: SHORT_GRACE_MS }),
+      // Tokens run out under load.
+      ...(times.chance(0.25) ? { tokenLifetime: times.between(1_000, 3_000) } : {}),
+    };
+    const openFiles = {
+      silenceMs: SESSION_TTL_MS * SILENCE_SHARE,
+      isPurged: (inode: number) => this.known.purged.has(inode),
+    };
     this.history = new History(
       () => this.simulator.nowMs,
-      [this.known, ...allCheckers({ recoveryMs: TIMES.recoveryMs, copyLimits })],
+      [this.known, ...allCheckers({ recoveryMs: TIMES.recoveryMs, copyLimits, openFiles })],
       line => this.simulator.trace(line()),
     );
     this.cluster = new Cluster(
@@ -134,6 +150,7 @@ class Scenario {
         operationMs: this.operationMs,
         revalidateMs,
         deafClients,
+        masterTimes,
       },
       {
         onBoot: (platform, host) => this.hosts.set(platform, host),
@@ -157,6 +174,7 @@ class Scenario {
     });
     this.judge = new Judge({
       ...{ simulator: this.simulator, cluster: this.cluster, history: this.history, known: this.known },
+      keepsTrash: this.keepsTrash,
       pass: durationMs => this.pass(durationMs),
       until: (isReached, maxMs) => this.until(isReached, maxMs),
       fail: (promise, what) => this.fail(promise, what),
@@ -169,6 +187,8 @@ class Scenario {
   private readonly faultsMs: number;
   /** Appends count when they are on the disks, and then all machines may lose power. */
   private readonly isDurable: boolean;
+  /** What is deleted can be restored for longer than the scenario lasts. */
+  private readonly keepsTrash: boolean;
 
   async run(): Promise<ScenarioResult> {
     observe(
@@ -330,7 +350,10 @@ class Scenario {
         this.history.tell({ kind: 'leased', handle, version, untilMs: this.byMaster(LEASE_MS), atMs });
       return;
     }
-    if (call.kind === 'keepSession') return;
+    if (call.kind === 'keepSession') {
+      if (!error) this.history.tell({ kind: 'kept', client: call.from, atMs });
+      return;
+    }
     this.simulator.trace(`${call.from} ← ${call.to} ${call.kind} ${showAnswer(call.kind, answer)}`);
     if (error) return;
     if (call.kind === 'append') {

@@ -35,9 +35,13 @@ export class OnceAndInOrder implements Checker {
     if (event.kind === 'failed' && DEFINITE.has(event.code))
       this.remember(event.operation, { is: 'refused', code: event.code });
     if (event.kind !== 'ended') return undefined;
-    if (event.outcome.kind === 'append')
-      this.remember(event.operation, { is: 'acknowledged', offset: event.outcome.offset });
     const { asked } = event.operation;
+    if (event.outcome.kind === 'append' && asked.kind === 'append') {
+      const { offset } = event.outcome;
+      this.remember(event.operation, { is: 'acknowledged', offset });
+      if (asked.record && asked.expectedOffset !== undefined && asked.expectedOffset !== offset)
+        return `${showRecord(asked.record)} was to stand at ${asked.expectedOffset} or nowhere and was acknowledged at ${offset}.`;
+    }
     if (asked.kind === 'read' && asked.final && event.outcome.kind === 'read' && this.recordFiles.has(asked.file))
       return this.judge(asked.file, event.outcome.bytes);
     return undefined;

@@ -1,5 +1,6 @@
 // Which workloads the clients of a seed run: appenders always, the others by chance.
 import type { SimRandom } from '../platform/sim-random.js';
+import { Claimers } from './claimers.js';
 import { Cutters } from './cutters.js';
 import { Followers } from './followers.js';
 import { Lockers } from './lockers.js';
@@ -16,6 +17,7 @@ export function chooseWorkloads(
 ): Workload[][] {
   const paths = ['shared-1', 'shared-2'].slice(0, 1 + random.int(2));
   const pauseMs = [60, 150, 400][random.int(3)]!;
+  const hasClaimers = random.chance(0.25);
   const chosen = Array.from({ length: clients }, (_, client) => {
     const mine: Workload[] = [];
     const inFlight = random.chance(0.5) ? 1 : 2 + random.int(10);
@@ -24,6 +26,7 @@ export function chooseWorkloads(
       mine.push(new RecordAppenders({ paths, inFlight, pauseMs, reads: !isDurable }));
     // Readers may see bytes that no fsync has confirmed and a loss of power takes.
     if (isDurable) return mine;
+    if (hasClaimers && (client < 2 || random.chance(0.5))) mine.push(new Claimers(pauseMs));
     if (random.chance(0.3)) mine.push(new StreamWriters());
     if (random.chance(0.6) || mine.length === 0) mine.push(new Followers());
     if (random.chance(0.25)) mine.push(new Cutters());

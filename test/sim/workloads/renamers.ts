@@ -6,6 +6,8 @@ import type { Actor } from '../actor.js';
 import { RECORD_BYTES_MIN } from '../records.js';
 import { at, NEW_FILE, type Workload } from './workload.js';
 
+const ROUNDS_UNNAMED = 10;
+
 export class Renamers implements Workload {
   readonly name = 'renamers';
 
@@ -53,8 +55,12 @@ export class Renamers implements Workload {
     // An empty file is not kept.
     if (!isEmpty) actor.history.tell({ kind: 'unlinked', file: file.inode, atMs: 0 });
     await actor.attempt(() => actor.read(file, 0, 50_000));
-    await append();
-    await actor.attempt(() => actor.read(file, 0, 50_000));
+    // Long enough, now and then, for it to be collected if nobody had it open.
+    for (let round = actor.random.int(ROUNDS_UNNAMED); round >= 0 && !actor.isOver(); round--) {
+      await append();
+      await actor.attempt(() => actor.read(file, 0, 50_000));
+      await actor.sleep(actor.random.between(10, 1_000));
+    }
   }
 
   private async rename(actor: Actor, from: string, to: string): Promise<void> {
