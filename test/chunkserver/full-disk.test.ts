@@ -19,7 +19,7 @@ async function fillIndex(rig: Rig): Promise<void> {
 }
 
 test('an index without room: reads go on, appends are refused with NO_SPACE, and the server is full and not failed', async t => {
-  const rig = await Rig.start(t, { servers: 1 });
+  const rig = await Rig.start(t, { servers: 1, settings: { leaseIdle: 200 } });
   const [host] = rig.hosts;
   const bytes = pattern(200 * KiB);
   await rig.appendAll([bytes]);
@@ -39,6 +39,32 @@ test('an index without room: reads go on, appends are refused with NO_SPACE, and
   t.is(rig.space.get(host!.id)!.freeBytes, 0);
   t.true(rig.space.get(host!.id)!.capacityBytes > 0);
   t.is(host!.failure, undefined);
+});
+
+test('an append that the index has no room for is refused and not there; what was acknowledged is read, with its length', async t => {
+  const rig = await Rig.start(t, { servers: 1 });
+  const [host] = rig.hosts;
+  await rig.appendAll([hello]);
+  host!.node.disk.setFaults({ isFull: true }, '/data/index');
+  let sequence = 2;
+  let ends = 6;
+  let refusal = '';
+  // Some fit into what the files of the index have.
+  while (refusal === '') {
+    const answer = await rig.do(() =>
+      rig.append({ bytes: hello, sequence: sequence++ }).catch(({ code }) => code as string),
+    );
+    if (typeof answer === 'string') refusal = answer;
+    else ends = answer.offset + 6;
+  }
+
+  t.is(refusal, 'BROKEN');
+  const { committedBytes } = await rig.do(() => rig.call(host!, 'tailLength', { token: rig.token() }));
+  t.is(committedBytes, ends);
+  t.is((await rig.do(() => rig.read(host!, 0, ends))).length, ends);
+  host!.node.disk.clearFaults();
+  await host!.crash();
+  t.like(rig.report(host!), { lengthBytes: ends, corrupt: false, suspect: false });
 });
 
 test('a full disk with room again is told once, and the server in its place takes appends and has lost nothing', async t => {
