@@ -1,5 +1,6 @@
 // Loss of power of one chunkserver, of the master, and of all at once, on ext4 file systems whose journal is cut (FAULTS promise 1 and 7): nothing
-// that fsync confirmed is missing, no acknowledged name is missing or half done. Needs root, loop devices and xfs_io.
+// that fsync confirmed is missing, no acknowledged name is missing or half done. In every other round the witnesses in the machine's memory go as well, as they do
+// with a whole machine; in the others only the file system is lost. Needs root, loop devices and xfs_io.
 // GFS_TEST_POWER_ROUNDS sets how many (CI: 4; `npm run soak:power`: 50).
 import fs from 'node:fs';
 import path from 'node:path';
@@ -54,6 +55,14 @@ async function check(
   return lines;
 }
 
+/** What a machine remembers of a chunkserver's disks goes. */
+function forget(server: string): number {
+  const folder = `/dev/shm/gfs-${process.getuid!()}`;
+  const witnesses = fs.readdirSync(folder).filter(name => name.startsWith(`w-${server}-`));
+  for (const name of witnesses) fs.rmSync(path.join(folder, name));
+  return witnesses.length;
+}
+
 /** Whether no thread of the process runs in user mode any more. */
 function isStopped(pid: number): boolean {
   const states = fs
@@ -92,6 +101,9 @@ powerTest(
         for (const name of ['master', 'c0', 'c1', 'c2']) disks.push(await PowerDisk.make(t, path.join(folder, name)));
       },
     });
+    const { servers } = await cluster.json<{ servers: Array<{ id: string; address: string }> }>('report');
+    const idOf = (index: number): string =>
+      servers.find(({ address }) => address === cluster.servers[index]!.address)!.id;
     const point = await cluster.mount();
     const log = path.join(cluster.folder, 'names');
     fs.writeFileSync(log, '');
@@ -116,6 +128,8 @@ powerTest(
       for (const daemon of daemons) await until('the process is stopped', () => isStopped(daemon.pid));
       for (const victim of victims) await disks[victim]!.cut(t);
       await Promise.all(daemons.map(daemon => daemon.kill()));
+      const forgets = round % 2 === 0;
+      if (forgets) for (const victim of victims) if (victim > 0) t.is(forget(idOf(victim - 1)), 1);
       for (const victim of victims) await disks[victim]!.restore();
       if (victims.includes(0)) await cluster.startMaster();
       for (const victim of victims) if (victim > 0) await cluster.startServer(victim - 1);
@@ -126,7 +140,7 @@ powerTest(
       await names;
       fs.rmSync(`${log}.stop`);
       t.log(
-        `round ${round}, victims ${victims.join(',')}: ${JSON.stringify(accounts.map(({ stalls: _, ...account }) => account))}`,
+        `round ${round}, victims ${victims.join(',')}${forgets ? ' with their memory' : ''}: ${JSON.stringify(accounts.map(({ stalls: _, ...account }) => account))}`,
       );
       all.push(...writers.map((writer, i) => ({ file: `lines-${round}-${i}`, writer })));
       await check(t, point, all.slice(-writers.length));
