@@ -9,7 +9,7 @@ const QUICK: ReadonlyMap<string, number> = new Map([
   ['no-fencing', 36],
   ['ack-early', 19],
   ['seal-shortest', 5],
-  ['forget-writers', 87],
+  ['forget-writers', 30],
   ['ignore-expiry', 107],
   ['trust-suspect', 67],
   ['reply-early', 40],
