@@ -116,7 +116,7 @@ export class Damage {
 
   private areSpare(chunk: ChunkRecord, replicas: readonly TrueReplica[], lost: readonly TrueReplica[]): boolean {
     const others = replicas.filter(replica => !lost.includes(replica) && this.counts(chunk, replica));
-    if (chunk.state === 'open') return others.some(other => other.blockCount > 0 && other.goodBytes() !== undefined);
+    if (chunk.state === 'open') return hasAll(others, lost);
     for (let at = 0; at < chunk.lengthBytes; at += BLOCK)
       if (!others.some(other => other.goodBlock(at / BLOCK))) return false;
     return true;
@@ -132,7 +132,7 @@ export class Damage {
 
   private isSpare({ chunk, replicas, replica, block }: Spot): boolean {
     const others = replicas.filter(other => other !== replica && this.counts(chunk, other));
-    if (chunk.state === 'open') return others.some(other => other.blockCount > 0 && other.goodBytes() !== undefined);
+    if (chunk.state === 'open') return hasAll(others, [replica]);
     return others.some(other => other.goodBlock(block));
   }
 
@@ -156,6 +156,12 @@ export class Damage {
     for (const chunk of allChunks(store))
       if (chunk.garbageDueMs === undefined) look(chunk, replicas.get(chunk.handle) ?? []);
   }
+}
+
+/** Whether one of them is whole and lacks nothing of `lost`, whose last bytes may not be acknowledged and yet stand: the chunk may be sealed with them. */
+function hasAll(others: readonly TrueReplica[], lost: readonly TrueReplica[]): boolean {
+  const endBytes = Math.max(1, ...lost.map(({ chunk }) => chunk.endBytes));
+  return others.some(other => other.chunk.recordedBytes >= endBytes && other.goodBytes() !== undefined);
 }
 
 function nameOf(machine: Machine, handle: number): string {
