@@ -33,7 +33,7 @@ const QUICK: ReadonlyMap<string, number> = new Map([
   ['no-server-rate', 1],
   ['serve-stale', 7],
   ['no-expectation', 2],
-  ['collect-open', 6],
+  ['collect-open', 21],
 ]);
 
 test.serial('every mutant finds what it replaces, is in this test, and can be mended', t => {

@@ -78,7 +78,8 @@ export class WorkGoesOn implements Checker {
     if (operation.asked.kind !== 'append') return undefined;
     if (event.kind === 'began') this.asked++;
     if (event.kind === 'ended') this.acknowledged++;
-    if (event.kind === 'failed' && event.code === 'OFFSET_MISMATCH') return undefined;
+    // A right answer where others append; and where a file was collected that has no name, which is OpenFilesStay's business.
+    if (event.kind === 'failed' && (event.code === 'OFFSET_MISMATCH' || event.code === 'STALE')) return undefined;
     // An append that took longer tried again and again, which is no better than one that failed.
     const tookMs = event.kind === 'began' ? 0 : event.atMs - Math.max(operation.beganMs, this.healedMs);
     if (tookMs > this.recoveryMs)
