@@ -87,7 +87,8 @@ export class Orders {
       const { tombstone } = chunk;
       if (tombstone) return { exists: false, lengthBytes: 0, suspect: false, epoch: tombstone.epoch, fixed: false };
       const fixed = chunk.state === 'sealed';
-      return { exists: true, lengthBytes: chunk.writtenBytes, suspect: chunk.suspect, epoch: me.epoch, fixed };
+      const answer = { exists: true, lengthBytes: chunk.writtenBytes, suspect: chunk.suspect, epoch: me.epoch, fixed };
+      return chunk.corrupt ? { ...answer, corrupt: true } : answer;
     });
   }
 

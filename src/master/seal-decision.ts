@@ -11,6 +11,7 @@ export interface FenceAnswer {
   /** Of the answering process; of the first such fence where the chunk does not exist. */
   epoch: number;
   fixed: boolean;
+  corrupt?: boolean | undefined;
 }
 
 export interface GrantAnswer {
@@ -31,9 +32,12 @@ export function lengthToSeal(
   if (!isDecided) return undefined;
   // A length that was fixed was recorded by a master before: with this master's metadata intact that cannot be, and with an old copy it counts.
   const fixed = answers.find(answer => answer.fixed);
-  // The longest of all, the untrusted ones too: what they have is a prefix of what the primary had (I1).
+  // The longest of all, the untrusted ones too: what they have is a prefix of what the primary had (I1). But not of damaged ones where a good one shows all
+  // that was acknowledged: bytes that only they have could be read nowhere, and they would take what is good along.
+  const hasSound = answers.some(answer => !answer.corrupt && isTrusted(chunk, answer));
+  const counting = hasSound ? answers.filter(({ corrupt }) => !corrupt) : answers;
   const lengthBytes =
-    fixed?.lengthBytes ?? Math.max(...answers.map(answer => (answer.exists ? answer.lengthBytes : 0)));
+    fixed?.lengthBytes ?? Math.max(...counting.map(answer => (answer.exists ? answer.lengthBytes : 0)));
   // I5: never shorter than what is known to be acknowledged, whatever the answers are.
   return lengthBytes < chunk.lengthBytes ? undefined : lengthBytes;
 }

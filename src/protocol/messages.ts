@@ -774,7 +774,10 @@ export const MASTER_TO_CHUNKSERVER = {
   fence: message(
     202,
     object({ token, handle, version }),
-    object({ exists: boolean, lengthBytes: size, suspect: boolean, epoch: integer(0), fixed: boolean }),
+    object({
+      ...{ exists: boolean, lengthBytes: size, suspect: boolean, epoch: integer(0), fixed: boolean },
+      corrupt: optional(boolean),
+    }),
     { unsafe: true },
   ),
   /** Sealed at `lengthBytes`: cut what is longer; answer short when there is less (a copy will follow). */

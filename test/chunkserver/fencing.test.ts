@@ -330,3 +330,13 @@ test('a replica that missed a version is not read under a token of the new one (
   t.true((await rig.do(() => rig.read(rig.hosts[1]!, 0, 6, token))).equals(hello));
   t.is(await rig.refusal(() => rig.read(rig.hosts[2]!, 0, 6, token)), 'NO_CHUNK');
 });
+
+test('a fence tells that the replica is damaged, so that its length need not count', async t => {
+  const rig = await Rig.start(t, { servers: 1 });
+  const host = rig.hosts[0]!;
+  await rig.appendAll([Buffer.from('hello')]);
+  host.node.disk.flipBit(host.path());
+  t.is(await rig.refusal(() => rig.read(host, 0, 5)), 'CORRUPT');
+
+  t.like(await rig.do(() => rig.order(host, 'fence', { version: 2 })), { exists: true, lengthBytes: 5, corrupt: true });
+});

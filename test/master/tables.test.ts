@@ -126,6 +126,16 @@ test('DESIGN 4 Seal: the longest length of those that answered, when at least on
   );
 });
 
+test('a damaged replica does not make the chunk longer than the good ones, and is all there is where nobody else can be trusted', t => {
+  const damaged = fence(A, 30, { corrupt: true });
+  t.is(lengthToSeal(open, [damaged, fence(B, 20)]), 20);
+  t.is(lengthToSeal(open, [damaged, fence(B, undefined)]), 0);
+  t.is(lengthToSeal(open, [damaged]), 30);
+  t.is(lengthToSeal(open, [damaged, fence(B, 20, { suspect: true })]), 30);
+  t.is(lengthToSeal(open, [damaged, fence(B, 20), fence(C, 25, { suspect: true })]), 25);
+  t.is(lengthToSeal({ ...open, lengthBytes: 25 }, [damaged, fence(B, 20)]), undefined);
+});
+
 test('DESIGN 4 rule 4: a missing chunk is length 0 only from the epoch of the allocation', t => {
   t.is(lengthToSeal(open, [fence(A, undefined)]), 0);
   t.is(lengthToSeal(open, [fence(A, undefined, { epoch: 2 })]), undefined);
