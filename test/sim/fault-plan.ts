@@ -27,6 +27,7 @@ export const FAULT_KINDS = [
   'clock drift',
   'pause',
   'pause of the master',
+  'cut off from all but clients',
 ] as const;
 export type FaultKind = (typeof FAULT_KINDS)[number];
 
@@ -66,6 +67,8 @@ const HABITS: Record<FaultKind, { share: number; durationMs: readonly [number, n
   pause: { share: 8, durationMs: [100, 10_000] },
   // Leases run out while their primaries and clients are well.
   'pause of the master': { share: 5, durationMs: [1_000, 10_000] },
+  // A primary writes what nobody else has, and goes on serving it.
+  'cut off from all but clients': { share: 10, durationMs: [500, 5_000] },
 };
 
 export interface FaultPlanOptions {

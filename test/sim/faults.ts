@@ -138,6 +138,20 @@ export class Faults {
         });
         return side.join(' ');
       }
+      case 'cut off from all but clients': {
+        const others = [master, ...cluster.servers.filter(other => other !== server)].map(({ name }) => name);
+        network.partition([server.name], others);
+        this.after(durationMs, () => {
+          for (const other of others) network.heal(server.name, other);
+        });
+        // Whose append it was may be gone before it can send it elsewhere.
+        const client = pickOf(random, cluster.clients);
+        if (random.chance(0.6))
+          simulator.schedule(random.between(50, 400), () => {
+            if (!this.isOver && client.node.isUp) this.killFor(client, 500);
+          });
+        return server.name;
+      }
       case 'reset': {
         const other = pickOf(
           random,

@@ -16,6 +16,8 @@ const QUICK: ReadonlyMap<string, number> = new Map([
   ['no-tombstone', 52],
   ['old-epoch', 245],
   ['no-resolve', 21],
+  ['no-deadline', 4],
+  ['late-appends', 3],
   ['no-copies', 1],
   ['keep-open', 1],
   ['no-copy-limits', 1],

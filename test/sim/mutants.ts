@@ -13,6 +13,7 @@ import { VerifiedReader } from '../../src/chunkserver/verified-reader.js';
 import { AppendQueue, type Piece } from '../../src/client/append-queue.js';
 import { InodeState } from '../../src/client/inode-state.js';
 import { Locks } from '../../src/client/locks.js';
+import { MasterLink } from '../../src/client/master-link.js';
 import { assert } from '../../src/lib/assert.js';
 import { crc32 } from '../../src/lib/checksum.js';
 import { CopyLimits } from '../../src/master/copy-limits.js';
@@ -234,6 +235,32 @@ export const MUTANTS: readonly Mutant[] = [
             const piece: Piece = cut.apply(this, values);
             Object.assign(piece, { maybe: new ForgottenDoubts() });
             return piece;
+          },
+      ),
+  },
+  {
+    name: 'no-deadline',
+    breaks: 'every operation ends at its deadline: what the master is asked, too',
+    apply: () =>
+      replace(
+        MasterLink,
+        'call',
+        call =>
+          function (this: unknown, kind, request, options) {
+            return call.call(this, kind, request, { ...options, deadlineMs: Number.POSITIVE_INFINITY });
+          },
+      ),
+  },
+  {
+    name: 'late-appends',
+    breaks: 'every append ends at its deadline',
+    apply: () =>
+      replace(
+        AppendQueue,
+        'add',
+        add =>
+          function (this: unknown, buffers, options, deadlineMs) {
+            return add.call(this, buffers, options, deadlineMs + 4_000);
           },
       ),
   },

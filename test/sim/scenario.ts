@@ -117,7 +117,7 @@ class Scenario {
     const shape = drawShape(this.simulator.random('shape'));
     const habits = this.simulator.random('client habits');
     // Short enough that faults outlive it.
-    this.operationMs = habits.chance(0.3) ? habits.between(2_000, 3_000) : OPERATION_MS;
+    this.operationMs = habits.chance(0.5) ? habits.between(2_000, 3_000) : OPERATION_MS;
     const revalidateMs = habits.chance(0.5) ? 300 : 5_000;
     const deafClients = habits.chance(0.4);
     const times = this.simulator.random('times of the master');
