@@ -52,18 +52,19 @@ export class Scrubber {
 
   private async round(): Promise<void> {
     const beganMs = this.clock.monotonicMs();
-    const handles: ChunkHandle[] = [];
+    const lengths = new Map<ChunkHandle, number>();
     let totalBytes = 0;
     for (const chunk of this.store.all()) {
-      handles.push(chunk.handle);
+      lengths.set(chunk.handle, chunk.recordedBytes);
       totalBytes += chunk.recordedBytes;
     }
     this.checkedBytes = 0;
     this.totalBytes = totalBytes;
     const msPerByte = this.periodMs / Math.max(totalBytes, 1);
-    for (const handle of handles) {
+    // What a chunk has grown by since is left to the next round: at a pace meant for a few bytes it would take for ever.
+    for (const [handle, lengthBytes] of lengths) {
       const chunk = this.store.existing(handle);
-      if (chunk && this.isDue(chunk)) await this.check(chunk, msPerByte);
+      if (chunk && this.isDue(chunk)) await this.check(chunk, lengthBytes, msPerByte);
       if (this.stopped) return;
     }
     if (totalBytes > 0)
@@ -83,11 +84,12 @@ export class Scrubber {
     return isQuiet && chunk.isIdle && !chunk.corrupt && !chunk.failure;
   }
 
-  private async check(chunk: Chunk, msPerByte: number): Promise<void> {
+  private async check(chunk: Chunk, endByte: number, msPerByte: number): Promise<void> {
     // By its name: a file that somebody deleted is still there for who has it open.
     if (chunk.state === 'sealed') await chunk.disk.files.drop(chunk.handle, { discard: false });
-    for (let offset = 0; offset < chunk.recordedBytes && !this.stopped; offset += BOUNDS.pieceBytes) {
-      const lengthBytes = Math.min(BOUNDS.pieceBytes, chunk.recordedBytes - offset);
+    const end = (): number => Math.min(endByte, chunk.recordedBytes);
+    for (let offset = 0; offset < end() && !this.stopped; offset += BOUNDS.pieceBytes) {
+      const lengthBytes = Math.min(BOUNDS.pieceBytes, end() - offset);
       try {
         await this.store.reader.read(chunk, offset, lengthBytes);
       } catch (error) {

@@ -66,6 +66,40 @@ test('the scrubber reads all that is stored once in its period, and in no window
   }
 });
 
+test('a chunk that grows while a round goes on does not hold the scrubber up: the next round reads what is new', async t => {
+  const clock = new ManualClock();
+  const chunk = {
+    ...{ handle: 0 as ChunkHandle, state: 'sealed', recordedBytes: 1 },
+    ...{ isIdle: true, corrupt: false, gone: false, failure: undefined, lastUseMs: 0 },
+    // It grows before it is read.
+    disk: {
+      files: {
+        drop: async (): Promise<void> => {
+          chunk.recordedBytes = BOUNDS.pieceBytes;
+        },
+      },
+    },
+  };
+  const ends: number[] = [];
+  const store = {
+    all: () => [chunk],
+    existing: () => chunk,
+    reader: { read: async (_chunk: unknown, offset: number, bytes: number) => void ends.push(offset + bytes) },
+  } as unknown as ChunkStore;
+  const pause = new Pause(clock);
+  const scrubber = new Scrubber(store, clock, silentLogger, pause, 60_000);
+  const running = scrubber.run();
+
+  await clock.advance(190_000);
+  const { roundsDone } = scrubber.progress()!;
+  scrubber.stop();
+  pause.end();
+  await running;
+
+  t.deepEqual(ends.slice(0, 2), [1, BOUNDS.pieceBytes]);
+  t.true(roundsDone >= 2, `${roundsDone} rounds`);
+});
+
 test('the slow comparison names every replica once a round, in pieces without gaps', async t => {
   const clock = new ManualClock();
   const handles = Array.from({ length: BOUNDS.comparedMax * 2 + 5 }, (_, i) => (3 * i + 1) as ChunkHandle);
