@@ -14,7 +14,7 @@ const QUICK: ReadonlyMap<string, number> = new Map([
   ['trust-suspect', 48],
   ['reply-early', 6],
   ['no-tombstone', 52],
-  ['old-epoch', 245],
+  ['old-epoch', 99],
   ['no-resolve', 21],
   ['no-deadline', 4],
   ['late-appends', 3],
