@@ -2,7 +2,7 @@
 export default {
   files: ['dist/test/**/*.test.js'],
   nodeArguments: ['--enable-source-maps'],
-  timeout: '3m',
-  concurrency: 2,
+  timeout: '4m',
+  concurrency: 3,
   workerThreads: false,
 };

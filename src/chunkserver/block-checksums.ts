@@ -25,6 +25,12 @@ export class BlockChecksums {
     return this.page(chunk, Math.floor(block / BLOCKS_PER_PAGE)).readUInt32BE((block % BLOCKS_PER_PAGE) * 4);
   }
 
+  /** CRC of what is written of the last block; 0 where none is begun. */
+  last(chunk: Chunk): number {
+    const { writtenBytes } = chunk;
+    return writtenBytes % BLOCK === 0 ? 0 : this.get(chunk, Math.floor(writtenBytes / BLOCK));
+  }
+
   set(chunk: Chunk, block: number, crc: number): void {
     const number = Math.floor(block / BLOCKS_PER_PAGE);
     const page = this.page(chunk, number);

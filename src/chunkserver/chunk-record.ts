@@ -19,6 +19,8 @@ export interface ChunkRecord {
   fencedVersion: number;
   lengthBytes: number;
   syncedBytes: number;
+  /** Checksum of the last block's bytes up to syncedBytes; undefined where it is not known. */
+  syncedCrc: number | undefined;
   createdEpoch: number;
   suspect: boolean;
   corrupt: boolean;
@@ -26,10 +28,12 @@ export interface ChunkRecord {
   tombstone: Tombstone | undefined;
 }
 
-const FORMAT = 1;
+const FORMAT = 2;
+/** Without syncedCrc. */
+const FORMAT_BEFORE = 1;
 const STATES: readonly ChunkState[] = ['open', 'fenced', 'sealed'];
 const FLAG = { suspect: 1, corrupt: 2, settled: 4, tombstone: 8 } as const;
-const NUMBERS = 8;
+const NUMBERS = 9;
 const NUMBERS_AT = 3;
 const CRC_AT = NUMBERS_AT + NUMBERS * 8;
 const RECORD_BYTES = CRC_AT + 4;
@@ -53,6 +57,7 @@ export function encodeRecord(record: ChunkRecord): Buffer {
     tombstone?.epoch ?? 0,
     tombstone?.keyId ?? 0,
     Math.floor(tombstone?.atMs ?? 0),
+    record.syncedCrc === undefined ? 0 : record.syncedCrc + 1,
   ];
   assert(numbers.length === NUMBERS, 'a record has all its numbers');
   numbers.forEach((number, i) => {
@@ -64,9 +69,12 @@ export function encodeRecord(record: ChunkRecord): Buffer {
 
 /** Throws WRONG_DATA when the bytes are not a record of this format. */
 export function decodeRecord(bytes: Buffer): ChunkRecord {
-  if (bytes.length !== RECORD_BYTES || bytes[0] !== FORMAT || bytes[1]! >= STATES.length)
+  const format = bytes[0];
+  const crcAt = format === FORMAT_BEFORE ? CRC_AT - 8 : CRC_AT;
+  const isKnown = format === FORMAT || format === FORMAT_BEFORE;
+  if (!isKnown || bytes.length !== crcAt + 4 || bytes[1]! >= STATES.length)
     throw new GfsError('WRONG_DATA', 'a chunk record in the index is of another format');
-  if (crc32(bytes.subarray(0, CRC_AT)) !== bytes.readUInt32BE(CRC_AT))
+  if (crc32(bytes.subarray(0, crcAt)) !== bytes.readUInt32BE(crcAt))
     throw new GfsError('WRONG_DATA', 'a chunk record in the index does not match its checksum');
   const number = (i: number): number => readNumber(bytes, NUMBERS_AT + i * 8);
   const flags = bytes[2]!;
@@ -76,6 +84,7 @@ export function decodeRecord(bytes: Buffer): ChunkRecord {
     fencedVersion: number(1),
     lengthBytes: number(2),
     syncedBytes: number(3),
+    syncedCrc: format === FORMAT_BEFORE || number(8) === 0 ? undefined : number(8) - 1,
     createdEpoch: number(4),
     suspect: (flags & FLAG.suspect) !== 0,
     corrupt: (flags & FLAG.corrupt) !== 0,

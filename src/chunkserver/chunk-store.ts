@@ -40,7 +40,7 @@ export class ChunkStore {
     private readonly settings: ChunkserverSettings,
     readonly disks: readonly DataDirectory[],
   ) {
-    this.fileSync = new FileSync(platform, settings.carried, chunk => this.noteChange(chunk));
+    this.fileSync = new FileSync(platform, settings.carried, this.checksums, chunk => this.noteChange(chunk));
     this.writeBack = new WriteBack(this.fileSync, platform.logger);
     for (const disk of disks) {
       disk.onFailure = () => this.onDiskFailure(disk);

@@ -25,6 +25,8 @@ export class Chunk {
   state: ChunkState = 'open';
   /** Known to be on the disk (fdatasync). INVARIANT: at most writtenBytes. */
   syncedBytes = 0;
+  /** CRC of the last block's bytes up to syncedBytes, which later appends do not change; undefined where it is not known. */
+  syncedCrc: number | undefined;
   /** Epoch of this server when the replica came into being here. */
   createdEpoch = 0;
   suspect = false;
@@ -95,6 +97,7 @@ export class Chunk {
     this.recordedBytes = lengthBytes;
     this.writtenBytes = lengthBytes;
     this.endBytes = lengthBytes;
+    if (lengthBytes < this.syncedBytes) this.syncedCrc = undefined;
     this.syncedBytes = Math.min(this.syncedBytes, lengthBytes);
     this.durableBytes = Math.min(this.durableBytes, lengthBytes);
     this.sentOnBytes = Math.min(this.sentOnBytes, lengthBytes);
@@ -103,6 +106,7 @@ export class Chunk {
   /** What syncs confirmed is in doubt: the next one really asks the disk. */
   distrustSync(): void {
     this.syncedBytes = 0;
+    this.syncedCrc = undefined;
     this.durableBytes = 0;
   }
 
@@ -114,6 +118,7 @@ export class Chunk {
       fencedVersion: this.fencedVersion,
       lengthBytes: this.writtenBytes,
       syncedBytes: this.syncedBytes,
+      syncedCrc: this.syncedCrc,
       createdEpoch: this.createdEpoch,
       suspect: this.suspect,
       corrupt: this.corrupt,
@@ -132,6 +137,7 @@ export class Chunk {
     this.settled = record.settled;
     this.tombstone = record.tombstone;
     this.syncedBytes = record.syncedBytes;
+    this.syncedCrc = record.syncedCrc;
     this.setLength(record.lengthBytes);
   }
 

@@ -2,6 +2,7 @@
 // the same time one would hear of success. After a failed one no sync of that chunk is believed any more; what a sync proves about a chunk is chunk-store's to say.
 import type { Platform } from '../lib/platform.js';
 import { asGfsError, GfsError } from '../protocol/errors.js';
+import type { BlockChecksums } from './block-checksums.js';
 import type { Carried } from './carried.js';
 import type { Chunk } from './chunk.js';
 
@@ -12,6 +13,7 @@ export class FileSync {
   constructor(
     private readonly platform: Platform,
     private readonly carried: Carried | undefined,
+    private readonly checksums: BlockChecksums,
     private readonly noteChange: (chunk: Chunk) => void,
   ) {}
 
@@ -45,6 +47,7 @@ export class FileSync {
     if (chunk.failure) throw chunk.failure;
     if (chunk.writtenBytes === 0) return;
     const { writtenBytes, cuts, disk } = chunk;
+    const crc = this.checksums.last(chunk);
     let failure: unknown;
     try {
       await disk.files.use(chunk.handle, { create: false }, file =>
@@ -65,7 +68,9 @@ export class FileSync {
     }
     // Meanwhile a descriptor may have been closed with an error (open-files.ts).
     if (chunk.failure) throw chunk.failure;
-    if (chunk.cuts === cuts) chunk.syncedBytes = Math.max(chunk.syncedBytes, writtenBytes);
+    if (chunk.cuts !== cuts || writtenBytes <= chunk.syncedBytes) return;
+    chunk.syncedBytes = writtenBytes;
+    chunk.syncedCrc = crc;
   }
 
   /** Reads show bytes that the disk may never get, also to later processes: the replica is to be copied as a whole. */

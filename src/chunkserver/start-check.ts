@@ -131,9 +131,25 @@ export class StartCheck {
       else cut = true;
     }
     if (good === chunk.writtenBytes) return good;
-    const boundary = Math.max(trusted, await this.lastAppendEnd(chunk, good));
+    let boundary = Math.max(trusted, await this.lastAppendEnd(chunk, good));
+    // A new checksum is made only of bytes that matched the old one: otherwise it would vouch for bits that flipped.
+    while (!(await this.isSoundTo(chunk, boundary, size)))
+      boundary = await this.lastAppendEnd(chunk, Math.floor(boundary / BLOCK) * BLOCK);
     await this.recomputeLastBlock(chunk, boundary);
     return boundary;
+  }
+
+  /** Whether the last block that `lengthBytes` begin is as it was written: all of it, or what was synced of it. */
+  private async isSoundTo(chunk: Chunk, lengthBytes: number, size: number): Promise<boolean> {
+    const start = Math.floor(lengthBytes / BLOCK) * BLOCK;
+    if (start === lengthBytes) return true;
+    const recordedEnd = Math.min(chunk.writtenBytes, start + BLOCK);
+    const bytes = await this.readBlock(chunk, start, Math.min(recordedEnd, size) - start);
+    if (bytes.length === recordedEnd - start && crc32(bytes) === this.store.checksums.get(chunk, start / BLOCK))
+      return true;
+    if (lengthBytes !== chunk.syncedBytes || bytes.length < lengthBytes - start) return false;
+    // Records of before this checksum was kept say nothing of it.
+    return chunk.syncedCrc === undefined || crc32(bytes.subarray(0, lengthBytes - start)) === chunk.syncedCrc;
   }
 
   private async lastAppendEnd(chunk: Chunk, lengthBytes: number): Promise<number> {

@@ -65,7 +65,15 @@ test('rows and records survive their bytes, and damaged ones are refused', t => 
   t.throws(() => decodeRow(Buffer.alloc(3)), { message: /another format/ });
 
   const record: ChunkRecord = {
-    ...{ state: 'fenced', version: 7, fencedVersion: 7, lengthBytes: 2 ** 28, syncedBytes: 5, createdEpoch: 3 },
+    ...{
+      state: 'fenced',
+      version: 7,
+      fencedVersion: 7,
+      lengthBytes: 2 ** 28,
+      syncedBytes: 5,
+      syncedCrc: 2 ** 32 - 1,
+      createdEpoch: 3,
+    },
     ...{ suspect: true, corrupt: false, settled: true, tombstone: { epoch: 2, keyId: 9, atMs: 77 } },
   };
   const bytes = encodeRecord(record);

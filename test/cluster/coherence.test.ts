@@ -53,6 +53,8 @@ for i in range(10):
     own = os.open(one, os.O_WRONLY | os.O_APPEND)
     end = len(os.pread(reader, 4096, 0))
     os.write(others, b"others")
+    # A write returns before it has landed.
+    os.fsync(others)
     os.write(own, b"own   ")
     if os.pread(reader, 6, end) != b"others": wrong += 1
     for fd in (others, reader, own): os.close(fd)

@@ -1,64 +1,11 @@
-// Mutants in CI: those that a few seeds catch. The whole list, with the number of seeds each took, is made by npm run sim:mutants (docs/mutants.md).
+// Mutants of the rules of appends, and that every mutant is tested.
 import test from 'ava';
 import { applyMutant, MUTANTS } from './mutants.js';
-import { runScenario } from './scenario.js';
-
-/** A seed that caught it when this was written, and others to try, since every change of the code makes other runs of the same seeds. */
-const TRIES_MAX = 200;
-const QUICK: ReadonlyMap<string, number> = new Map([
-  ['no-fencing', 56],
-  ['ack-early', 3],
-  ['seal-shortest', 21],
-  ['forget-writers', 170],
-  ['ignore-expiry', 58],
-  ['trust-suspect', 48],
-  ['reply-early', 6],
-  ['no-tombstone', 52],
-  ['old-epoch', 99],
-  ['no-resolve', 21],
-  ['no-deadline', 4],
-  ['late-appends', 3],
-  ['no-copies', 1],
-  ['keep-open', 3],
-  ['no-copy-limits', 1],
-  ['hasty-trash', 3],
-  ['serve-unverified', 1],
-  ['no-scrub', 27],
-  ['no-mend', 1],
-  ['keep-orphans', 5],
-  ['keep-surplus', 2],
-  ['delete-unasked', 29],
-  ['delete-unread', 29],
-  ['no-drain', 7],
-  ['hasty-drain', 7],
-  ['stay-hot', 5],
-  ['no-server-rate', 36],
-  ['serve-stale', 2],
-  ['no-expectation', 2],
-  ['collect-open', 21],
-]);
+import { OF_APPENDS, OF_HEALING, testMutants } from './quick-mutants.js';
 
 test.serial('every mutant finds what it replaces, is in this test, and can be mended', t => {
   for (const { name } of MUTANTS) t.notThrows(applyMutant(name), name);
-  t.deepEqual([...QUICK.keys()].sort(), MUTANTS.map(({ name }) => name).sort());
+  t.deepEqual([...OF_APPENDS.keys(), ...OF_HEALING.keys()].sort(), MUTANTS.map(({ name }) => name).sort());
 });
 
-for (const [name, firstSeed] of QUICK) {
-  const { breaks } = MUTANTS.find(mutant => mutant.name === name)!;
-  test.serial(`a system without this rule is caught (${name}): ${breaks}`, async t => {
-    t.timeout(600_000);
-    const mend = applyMutant(name);
-    t.teardown(mend);
-
-    let tries = 0;
-    for (let seed = firstSeed; tries < TRIES_MAX; seed++) {
-      tries++;
-      const { violations } = await runScenario(seed);
-      if (violations.length === 0) continue;
-      t.log(`after ${tries} seeds: ${violations[0]!.promise}`);
-      t.pass();
-      return;
-    }
-    t.fail(`${TRIES_MAX} seeds from ${firstSeed} on did not catch ${name}`);
-  });
-}
+testMutants(OF_APPENDS);

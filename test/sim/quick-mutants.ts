@@ -1,0 +1,64 @@
+// Mutants in CI, each with a seed that catches it, in two parts that run beside each other. The whole list, with the number of seeds each took, is made
+// by npm run sim:mutants (docs/mutants.md).
+import test from 'ava';
+import { applyMutant, MUTANTS } from './mutants.js';
+import { runScenario } from './scenario.js';
+
+/** A seed that caught it when this was written, and others to try, since every change of the code makes other runs of the same seeds. */
+const TRIES_MAX = 200;
+export const OF_APPENDS: ReadonlyMap<string, number> = new Map([
+  ['no-fencing', 56],
+  ['ack-early', 4],
+  ['seal-shortest', 27],
+  ['forget-writers', 244],
+  ['ignore-expiry', 74],
+  ['trust-suspect', 57],
+  ['reply-early', 6],
+  ['no-tombstone', 95],
+  ['old-epoch', 231],
+  ['no-resolve', 45],
+  ['no-deadline', 4],
+  ['late-appends', 3],
+  ['serve-stale', 2],
+  ['no-expectation', 2],
+  ['collect-open', 21],
+]);
+export const OF_HEALING: ReadonlyMap<string, number> = new Map([
+  ['no-copies', 1],
+  ['keep-open', 3],
+  ['no-copy-limits', 1],
+  ['hasty-trash', 3],
+  ['serve-unverified', 1],
+  ['no-scrub', 30],
+  ['no-mend', 1],
+  ['keep-orphans', 5],
+  ['keep-surplus', 2],
+  ['delete-unasked', 29],
+  ['delete-unread', 29],
+  ['no-drain', 7],
+  ['hasty-drain', 7],
+  ['stay-hot', 58],
+  ['no-server-rate', 36],
+]);
+
+export function testMutants(mutants: ReadonlyMap<string, number>): void {
+  for (const [name, firstSeed] of mutants) {
+    const { breaks } = MUTANTS.find(mutant => mutant.name === name)!;
+    test.serial(`a system without this rule is caught (${name}): ${breaks}`, async t => {
+      t.timeout(600_000);
+      const mend = applyMutant(name);
+      t.teardown(mend);
+
+      let tries = 0;
+      for (let seed = firstSeed; tries < TRIES_MAX; seed++) {
+        tries++;
+        const { violations } = await runScenario(seed);
+        if (violations.length === 0) continue;
+        t.log(`after ${tries} seeds: ${violations[0]!.promise}`);
+        t.pass();
+        return;
+      }
+      t.fail(`${TRIES_MAX} seeds from ${firstSeed} on did not catch ${name}`);
+    });
+  }
+}
