@@ -38,8 +38,10 @@ export const OF_HEALING: ReadonlyMap<string, number> = new Map([
   ['no-drain', 7],
   ['hasty-drain', 7],
   ['stay-hot', 58],
-  ['no-server-rate', 36],
 ]);
+
+/** What takes more seeds than CI has time for: only npm run sim:mutants looks for these. */
+export const SELDOM_CAUGHT: readonly string[] = ['no-server-rate'];
 
 export function testMutants(mutants: ReadonlyMap<string, number>): void {
   for (const [name, firstSeed] of mutants) {
