@@ -42,6 +42,8 @@ export class BlockChecksums {
   /** Enters bytes that were written at `offset`, the end of what was written before. */
   extend(chunk: Chunk, offset: number, parts: readonly BlockPart[]): void {
     let at = offset;
+    // From now on the checksum of the block says more: after a cut, or with a record of before it was kept, this is the last that is known of it.
+    if (offset === chunk.syncedBytes) chunk.syncedCrc ??= this.last(chunk);
     for (const { lengthBytes, crc } of parts) {
       const block = Math.floor(at / BLOCK);
       const inBlock = at % BLOCK;

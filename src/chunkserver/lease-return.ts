@@ -24,6 +24,7 @@ const RETURNS_MAX = 64;
 
 export class LeaseReturn {
   private readonly working = new Set<Lease>();
+  private readonly complained = new WeakSet<Lease>();
 
   constructor(private readonly parts: LeaseReturnParts) {}
 
@@ -48,7 +49,13 @@ export class LeaseReturn {
       return await this.tryGiveBack(lease);
     } catch (error) {
       const { code, message } = asGfsError(error);
-      this.parts.logger.warn({ handle: lease.chunk.handle, code, reason: message }, 'a lease could not be given back');
+      // Tried again at every look as long as the lease lasts: said once.
+      const level = this.complained.has(lease) ? 'debug' : 'warn';
+      this.complained.add(lease);
+      this.parts.logger[level](
+        { handle: lease.chunk.handle, code, reason: message },
+        'a lease could not be given back',
+      );
       return false;
     } finally {
       this.working.delete(lease);

@@ -46,6 +46,7 @@ const NOTHING_DONE: ReadonlySet<ErrorCode> = new Set([
   'UNREACHABLE',
   'NO_SPACE',
 ]);
+
 export class AppendPipeline {
   #writer: Writer | undefined;
   /** Resolved when an answer or a new write arrives. */

@@ -22,6 +22,7 @@ const DELETIONS_MAX = 50_000;
 /** Handles that this process collected; a late report of one of them is no sign of old metadata. */
 const COLLECTED_MAX = 200_000;
 const RETRY_MS = 5_000;
+
 interface Deletion {
   server: ServerId;
   handle: ChunkHandle;

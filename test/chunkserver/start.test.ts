@@ -1,8 +1,10 @@
 // What a start finds: torn tails, lost power, missing files, directories that belong elsewhere (DESIGN 4 and 6; issue 4).
 import test from 'ava';
+import type { Chunk } from '../../src/chunkserver/chunk.js';
+import type { ChunkStore } from '../../src/chunkserver/chunk-store.js';
 import { GfsError } from '../../src/protocol/errors.js';
 import type { ChunkHandle } from '../../src/protocol/ids.js';
-import { CHUNK, KiB, MiB, pattern, Rig } from './rig.js';
+import { CHUNK, type Host, KiB, MiB, pattern, Rig } from './rig.js';
 
 const hello = Buffer.from('hello\n');
 
@@ -42,6 +44,12 @@ test('the file of a chunk that was never acknowledged goes away at the start', a
   t.is(host.node.disk.file(path), undefined);
 });
 
+/** The chunk as the process of the host holds it. */
+function chunkOf(host: Host): Chunk {
+  const { running } = host.process as unknown as { running: { store: ChunkStore } };
+  return running.store.existing(CHUNK)!;
+}
+
 test('after a loss of power open chunks are suspect and as long as their bytes can be verified (DESIGN 4)', async t => {
   let shortened = 0;
   for (let seed = 1; seed <= 12; seed++) {
@@ -73,8 +81,10 @@ test('a start after a loss of power does not vouch for a bit that flipped in wha
     const records = Array.from({ length: 12 }, (_, i) => pattern(5_000 + i, i));
     await rig.appendAll(records.slice(0, 4));
     await rig.do(() => rig.call(rig.hosts[0]!, 'syncChunk', { token: rig.token(), lengthBytes: 20_006 }));
-    await rig.appendAll(records.slice(4), { from: 5 });
     const host = rig.hosts[1]!;
+    // As after a cut, or read from a record of before this was kept.
+    if (seed % 2 === 0) chunkOf(host).syncedCrc = undefined;
+    await rig.appendAll(records.slice(4), { from: 5 });
     host.node.powerLoss();
     host.node.disk.flipBit(host.path(), 7_000);
     await host.start();

@@ -57,6 +57,18 @@ async function writersOn(t: ExecutionContext, cluster: Cluster, count: number): 
   );
 }
 
+/** Files to be read, files to be deleted, and a writer for each server, at work. */
+async function busyCluster(t: ExecutionContext, servers: number) {
+  const cluster = await clusterOnSmallDisks(t, servers);
+  const gfs = await client(t, cluster);
+  for (const name of OLD) await gfs.writeFile(name, bytesOf(name, LENGTH));
+  const victims = Array.from({ length: 300 }, (_, i) => `/victim${i}`);
+  await Promise.all(victims.map(name => gfs.writeFile(name, name)));
+  const writers = await writersOn(t, cluster, servers);
+  await untilAppending('records are appended', writers);
+  return { cluster, gfs, victims, writers };
+}
+
 /** Fills the disks of these servers until their indexes find no room: deletions have to be recorded, and what they set free is filled again. */
 async function fillUp(cluster: Cluster, gfs: Gfs, indices: readonly number[], victims: string[]): Promise<void> {
   let round = 0;
@@ -89,13 +101,7 @@ mountTest(
   'one full disk: appends and reads go on, its server is up, and takes chunks again when there is room',
   async t => {
     t.timeout(180_000);
-    const cluster = await clusterOnSmallDisks(t, 4);
-    const gfs = await client(t, cluster);
-    for (const name of OLD) await gfs.writeFile(name, bytesOf(name, LENGTH));
-    const victims = Array.from({ length: 300 }, (_, i) => `/victim${i}`);
-    await Promise.all(victims.map(name => gfs.writeFile(name, name)));
-    const writers = await writersOn(t, cluster, 4);
-    await untilAppending('records are appended', writers);
+    const { cluster, gfs, victims, writers } = await busyCluster(t, 4);
     const { data, address, daemon } = cluster.servers[0]!;
     const stopReading = startReaders(t, cluster, OLD, LENGTH);
 
@@ -134,13 +140,7 @@ mountTest(
   'all disks full: reads go on, appends get ENOSPC, and both go on by themselves when there is room',
   async t => {
     t.timeout(240_000);
-    const cluster = await clusterOnSmallDisks(t, 3);
-    const gfs = await client(t, cluster);
-    for (const name of OLD) await gfs.writeFile(name, bytesOf(name, LENGTH));
-    const victims = Array.from({ length: 300 }, (_, i) => `/victim${i}`);
-    await Promise.all(victims.map(name => gfs.writeFile(name, name)));
-    const writers = await writersOn(t, cluster, 3);
-    await untilAppending('records are appended', writers);
+    const { cluster, gfs, victims, writers } = await busyCluster(t, 3);
     const stopReading = startReaders(t, cluster, OLD, LENGTH);
 
     await fillUp(cluster, gfs, [0, 1, 2], victims);

@@ -1,14 +1,14 @@
 // Several users on one mount (issue 5): what a user makes is his, what others protected stays closed to him, sticky and setgid directories keep their
 // rules. The kernel checks, by the owners and modes that the cluster keeps.
-import test from 'ava';
 import { kernelTransportProblem } from '../../src/mount/kernel/transport.js';
 import { Cluster } from './cluster.js';
+import { testUnless } from './needs.js';
 import { must, shell } from './processes.js';
 
 const canSwitch = process.getuid?.() === 0 && (await shell('command -v setpriv')).code === 0;
 const problem = kernelTransportProblem() ?? (canSwitch ? undefined : 'this test is for root');
 // Switching users takes root, and enforcing their rights the kernel transport, which mounts as root.
-const kernelTest = problem === undefined ? test : test.skip;
+const kernelTest = testUnless(problem);
 
 /** Alice is in the group `team` (3000), Bob is not. Neither is in /etc/passwd, and need not be. */
 const ALICE = 'setpriv --reuid 1001 --regid 1001 --groups 3000';
