@@ -40,21 +40,24 @@ export class CopyLimits {
   }
 
   /**
-   * Takes a place for a copy of about `bytes` between these servers; undefined when there is none. The function returned gives it back, and what was
-   * paid for more than the bytes that moved. A copy may begin when those before it are nearly paid for: a window of time has at most the
-   * rate, what is ahead, and one chunk.
+   * Takes a place for a copy of about `bytes` between these servers; undefined when there is none. The function returned gives it back, with the time that is
+   * still to come for bytes that did not move, and takes what moved beyond them. A copy may begin when those before it are nearly paid for: a window of time
+   * has at most the rate, what is ahead, and one chunk.
    */
   enter(servers: readonly ServerId[], bytes: number): ((movedBytes?: number) => void) | undefined {
     if (this.isFull || servers.some(server => this.copiesAt(server) >= this.values.copiesPerServer)) return undefined;
     const { bytesPerSecond } = this.values;
-    if (bytesPerSecond > 0)
-      this.paidUntilMs = Math.max(this.paidUntilMs, this.clock.monotonicMs()) + (bytes * 1000) / bytesPerSecond;
+    const msOf = (ofBytes: number): number => (bytesPerSecond > 0 ? (ofBytes * 1000) / bytesPerSecond : 0);
+    if (bytesPerSecond > 0) this.paidUntilMs = Math.max(this.paidUntilMs, this.clock.monotonicMs()) + msOf(bytes);
+    const endsMs = this.paidUntilMs;
     this.change(servers, 1);
     let isLeft = false;
     return (movedBytes = bytes) => {
       assert(!isLeft, 'a copy ends once');
       isLeft = true;
-      if (bytesPerSecond > 0) this.paidUntilMs -= (Math.max(0, bytes - movedBytes) * 1000) / bytesPerSecond;
+      // Time that has passed is not given back: others could take it now, on top of what is theirs.
+      const leftMs = Math.max(0, Math.min(endsMs, this.paidUntilMs) - this.clock.monotonicMs());
+      if (bytesPerSecond > 0) this.paidUntilMs -= Math.min(msOf(bytes - movedBytes), leftMs);
       this.change(servers, -1);
     };
   }

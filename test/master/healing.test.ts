@@ -294,6 +294,26 @@ test('what a copy had paid for and did not move is given back', async t => {
   t.truthy(limits.enter([a!], 1));
 });
 
+test('a copy that moved nothing gives back only the time that is still to come for it, and one that moved more takes it', async t => {
+  const clock = new ManualClock();
+  const limits = new CopyLimits(clock, { copiesMax: 8, copiesPerServer: 8, bytesPerSecond: 1_000 });
+  const servers = ['1'.repeat(16) as ServerId];
+  const first = limits.enter(servers, 1_500)!;
+  await clock.advance(1_500);
+  const second = limits.enter(servers, 1_500)!;
+  t.true(limits.isFull);
+
+  // Its time has passed, unused: the second one's is not the shorter for it (simulator, seed 1730756463).
+  first(0);
+  t.true(limits.isFull);
+  second(400);
+  t.false(limits.isFull);
+  const third = limits.enter(servers, 500)!;
+  t.false(limits.isFull);
+  third(2_000);
+  t.true(limits.isFull);
+});
+
 test('a server that is back in time cancels the copies that have not begun', async t => {
   const cluster = await FakeCluster.start(t, { servers: 4, settings: { rereplicateAfter: 2_000, copiesMax: 1 } });
   const files = await sealedMany(cluster, 12);
