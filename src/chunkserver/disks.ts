@@ -16,6 +16,8 @@ export class Disks {
   private readonly absent: Array<{ path: string; failure: GfsError }> = [];
   /** Disks whose machine may have lost unsynced writes. */
   private lossy: ReadonlySet<DataDirectory> = new Set();
+  /** Disks without room for what their check had to write down: not used now, opened anew when they have room. */
+  private readonly unchecked = new Set<DataDirectory>();
 
   constructor(
     private readonly platform: Platform,
@@ -74,6 +76,7 @@ export class Disks {
     } catch (error) {
       const failure = disk.failure ?? asGfsError(error);
       if (this.opened.every(other => other === disk || other.failure)) throw failure;
+      if (failure.code === 'NO_SPACE') this.unchecked.add(disk);
       disk.fail(new GfsError('DISK_FAILED', `${disk.path} cannot be checked: ${failure.message}`, { cause: error }));
     }
   }
@@ -94,8 +97,8 @@ export class Disks {
       await disk.refreshSpace();
       if (disk.isFull && disk.space.freeBytes >= roomToOpen(disk.space, reserve)) return true;
     }
-    for (const { path, failure } of this.absent) {
-      if (failure.code !== 'NO_SPACE') continue;
+    const absent = this.absent.filter(({ failure }) => failure.code === 'NO_SPACE');
+    for (const { path } of [...absent, ...this.unchecked]) {
       try {
         const space = await this.platform.disk.space(path);
         if (space.freeBytes >= roomToOpen(space, reserve)) return true;
@@ -109,7 +112,8 @@ export class Disks {
   /** Never rejects. */
   async close(): Promise<void> {
     for (const disk of this.opened) {
-      if (disk.failure && !disk.isFull) this.settings.carried?.failedDisks.set(disk.path, disk.failure);
+      if (disk.failure && !disk.isFull && !this.unchecked.has(disk))
+        this.settings.carried?.failedDisks.set(disk.path, disk.failure);
       try {
         await disk.close();
       } catch (error) {

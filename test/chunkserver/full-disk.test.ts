@@ -202,3 +202,34 @@ test('a start on a full disk is refused with NO_SPACE and names it; beside anoth
   await rig.pass(2_500);
   t.true(host!.hasRoom);
 });
+
+test('a disk that runs full while a start checks it is not given up for good: it is opened anew when it has room', async t => {
+  let unchecked = 0;
+  for (let ms = 1; ms < 40; ms += 2) {
+    const rig = await Rig.start(t, { seed: ms, servers: 1, settings: { ...TWO, carried: new Carried() } });
+    const [host] = rig.hosts;
+    const handles = [11, 12, 13, 14, 15, 16, 17, 18] as ChunkHandle[];
+    for (const handle of handles)
+      await rig.do(() => rig.append({ bytes: pattern(70 * KiB), token: rig.token({ handle }) }));
+    host!.node.powerLoss();
+    const server = host!.create();
+    const starting = server.start();
+    starting.catch(() => undefined);
+    await rig.pass(ms);
+    host!.node.disk.setFaults({ isFull: true }, '/disk2');
+    await rig.pass(3_000);
+    const failed = rig.failedDisks.map(({ path }) => path);
+    host!.node.disk.clearFaults();
+    await rig.pass(2_500);
+    if (failed.includes('/disk2')) {
+      unchecked++;
+      t.true(host!.hasRoom, `full after ${ms} ms`);
+    }
+    await rig.do(() => server.stop());
+    host!.node.exit();
+    await host!.start();
+    await rig.pass(500);
+    t.deepEqual(rig.failedDisks, [], `full after ${ms} ms`);
+  }
+  t.true(unchecked > 0);
+});

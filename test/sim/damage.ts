@@ -91,14 +91,20 @@ export class Damage {
   }
 
   /**
-   * Whether these machines may lose what they have not synced: of every chunk that takes appends another member keeps it all. Without a master
-   * nobody knows.
+   * Whether these machines may lose what they have not synced: of every chunk that takes appends another member keeps it all, of every sealed one there are
+   * good bytes without them. Without a master nobody knows.
    */
   mayLosePower(machines: readonly Machine[]): boolean {
     let mayGo = this.cluster.masterProcess !== undefined;
     const ids = machines.map(({ name }) => this.cluster.serverProcesses.get(name)?.server);
     this.eachChunk((chunk, replicas) => {
-      if (!mayGo || chunk.state !== 'open') return;
+      if (!mayGo) return;
+      if (chunk.state !== 'open') {
+        // What stands as it was sealed is synced. One that is behind may have the last good bytes of what is damaged there.
+        const behind = replicas.filter(replica => machines.includes(replica.machine) && !replica.isSealedAs(chunk));
+        if (behind.length > 0) mayGo = this.areSpare(chunk, replicas, behind);
+        return;
+      }
       const isMet = ids.includes(undefined) || chunk.chain.some(({ server }) => ids.includes(server));
       const keeps = (replica: TrueReplica): boolean =>
         !machines.includes(replica.machine) && this.counts(chunk, replica);
