@@ -14,6 +14,7 @@ import { allChunks, trueReplicas } from './truth.js';
 export interface EndingParts {
   cluster: Cluster;
   random: SimRandom;
+  /** Those that stay: one in the trash may go at any time. */
   files: ReadonlySet<number>;
   /** Lets a client that has seen nothing do `work`; false when the scenario is to end. */
   withReader: (name: string, work: (actor: Actor) => Promise<void>) => Promise<boolean>;

@@ -89,7 +89,7 @@ export class Judge {
     const ending = random.chance(ENDING_CHANCE) ? [loseBlock, wantFewer, decommission][random.int(3)] : undefined;
     await ending?.({
       ...{ cluster, random },
-      files: new Set(this.parts.known.files.keys()),
+      files: new Set([...this.parts.known.files.keys()].filter(inode => this.parts.known.mustStay(inode))),
       withReader: (name, work) => this.withReader(name, work),
       readAll: (actor, except) => this.readAll(actor, except),
       await: async (promise, look) => {
@@ -153,7 +153,7 @@ export class Judge {
         });
         // Deleted for good, as its workload wanted.
         const isGone = error?.code === 'STALE' || error?.code === 'NOT_FOUND';
-        if (!error || (isGone && this.parts.known.mayBeGone.has(inode) && !this.parts.known.restored.has(inode))) break;
+        if (!error || (isGone && !this.parts.known.mustStay(inode))) break;
         if (this.isFailed) return;
         if (attempt === 5)
           return this.parts.fail(

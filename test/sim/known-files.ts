@@ -22,6 +22,11 @@ export class KnownFiles implements Checker {
     if (event.mayGo) this.mayBeGone.add(event.file);
   }
 
+  /** Whether the file may not be gone: nobody asked for its deletion, or it was got out of the trash. */
+  mustStay(inode: number): boolean {
+    return !this.mayBeGone.has(inode) || this.restored.has(inode);
+  }
+
   /** What has to be in the trash. */
   get deleted(): number[] {
     return [...this.unlinked].filter(inode => !this.purged.has(inode)).sort((a, b) => a - b);
