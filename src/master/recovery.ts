@@ -32,7 +32,7 @@ export async function recoverFile(
   if (tail.acceptBytes === undefined)
     throw new GfsError(
       'UNAVAILABLE',
-      `no server that holds the last chunk (${chunk.handle}) answers: start one of them`,
+      `no server that holds the last chunk (${chunk.handle}) answers: start one of them, or forget them if they are gone for good`,
     );
   await rooms.sealing.sealAccepting(chunk.handle, deadlineMs);
   const sealed = getFile(store, file.inode);

@@ -175,7 +175,7 @@ tool(
 );
 tool(
   'a name of 255 bytes is fine, of 256 is refused',
-  'n=$(printf "x%.0s" $(seq 255)); touch $n; ls | wc -c; touch ${n}x 2>&1 | grep -o "File name too long"',
+  'n=$(printf "x%.0s" $(seq 255)); touch $n; ls | wc -c; touch "$n"x 2>&1 | grep -o "File name too long"',
   '256\nFile name too long',
 );
 

@@ -60,6 +60,10 @@ export class Caretaker {
     const look = await this.ask('recoverFile', { where, accept: false }, `look at the end of inode ${inode}`);
     if (typeof look === 'string' || !look.tail?.stuck) return;
     const { members } = look.tail;
+    // A chunk was begun on them before their loss was noticed, and nobody is left to decide: they are forgotten first (docs/operating.md).
+    if (members.every(({ server }) => this.options.lost.includes(server)))
+      for (const { server } of members)
+        await this.ask('forgetServer', { server, acceptLoss: true }, `forget ${server} with its open chunks`);
     if (members.every(({ server, state }) => state !== 'unreachable' || this.options.lost.includes(server)))
       await this.ask('recoverFile', { where, accept: true }, `recover inode ${inode}`);
   }

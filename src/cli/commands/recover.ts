@@ -107,7 +107,7 @@ function* explain(path: string, tail: Tail): Generator<string> {
     return;
   }
   if (acceptBytes === undefined) {
-    yield 'none of them answers, so there is nothing to decide with: start one of them';
+    yield 'none of them answers, so there is nothing to decide with: start one of them; if all are gone for good, gfs forget them first';
     return;
   }
   const found = Math.max(0, ...members.map(({ lengthBytes }) => lengthBytes));
