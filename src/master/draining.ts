@@ -22,8 +22,13 @@ const PREFIX_MIN = 4;
 export function findServer({ context }: Rooms, text: string): Server {
   const all = context.servers.all();
   const exact = all.filter(({ id, address }) => id === text || address === text);
-  // Where an address has gone to another server, the one that answers there is meant.
+  // Where an address has gone to another server, the one that answers there is meant; where none does, nobody can tell.
   const found = exact.find(({ state }) => state !== 'down') ?? exact[0];
+  if (found?.state === 'down' && exact.length > 1)
+    throw new GfsError(
+      'INVALID',
+      `${text}: ${exact.length} chunkservers had this address and all are down; name one by its id: ${exact.map(({ id }) => id).join(', ')}`,
+    );
   if (found) return found;
   const begun = text.length < PREFIX_MIN ? [] : all.filter(({ id }) => id.startsWith(text));
   if (begun.length > 1)

@@ -102,6 +102,27 @@ test('a server is found by its id, its beginning or its address; what fits sever
   await throwsCode(t, ask(cluster, 'drainStatus', { server: first!.id.slice(0, 2) }), 'NOT_FOUND');
 });
 
+test('of servers that had one address the one that answers there is meant; where all are down the command is refused and names them', async t => {
+  const cluster = await start(t, 4);
+  const [first, second] = cluster.servers as [FakeServer, FakeServer];
+  const { address } = first;
+  first.isReachable = false;
+  await cluster.clock.advance(60_000);
+  (second as { address: string }).address = address;
+  second.epoch++;
+  await cluster.register(second);
+  t.is((await ask(cluster, 'drainStatus', { server: address })).server, second.id);
+
+  second.isReachable = false;
+  await cluster.clock.advance(60_000);
+
+  const refused = await t.throwsAsync(ask(cluster, 'setDraining', { server: address, draining: true }), {
+    message: new RegExp(`2 chunkservers had this address and all are down.*: ${first.id}, ${second.id}`),
+  });
+  t.is((refused as unknown as { code: string }).code, 'INVALID');
+  t.is((await ask(cluster, 'drainStatus', { server: second.id })).server, second.id);
+});
+
 test('a deleted file is listed with its path and gets its name back, or another one', async t => {
   const cluster = await start(t, 3);
   const { inode } = await sealedFile(cluster, 'f');
