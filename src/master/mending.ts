@@ -9,6 +9,7 @@ import { isCurrent } from './locations.js';
 import type { MasterContext } from './master-context.js';
 import type { ChunkRecord } from './records.js';
 import type { Moved } from './replica-copies.js';
+import { askReplica } from './replica-question.js';
 
 export type ByteRange = Reply<'mendChunk'>['bad'][number];
 
@@ -68,6 +69,7 @@ export class Mending {
   async mend(chunk: ChunkRecord, servers: readonly ServerId[], sources: readonly ServerId[]): Promise<Moved> {
     const { platform, locations } = this.context;
     const { handle, version, lengthBytes } = chunk;
+    await this.lookAgain(chunk);
     const asked = this.present(handle);
     let lost: ByteRange[] | undefined;
     let movedBytes = 0;
@@ -96,6 +98,23 @@ export class Mending {
     platform.logger.error({ handle, ranges: lost.slice(0, 8), count: lost.length }, 'bytes are damaged in every copy');
     failure = new GfsError('CORRUPT', `every copy of chunk ${handle} that can be reached has the same bytes damaged`);
     return { movedBytes, failure };
+  }
+
+  /**
+   * Servers do not report each append: one that was cut off from the seal may have more good bytes than it said. What is known of one that does not
+   * answer stays as it was.
+   */
+  private async lookAgain({ handle, lengthBytes }: ChunkRecord): Promise<void> {
+    const { locations, servers, orders, platform } = this.context;
+    const behind = locations.get(handle).filter(each => each.lengthBytes < lengthBytes && servers.isLive(each.server));
+    const looks = behind.map(async ({ server }) => {
+      try {
+        locations.report(server, await askReplica(orders, server, handle));
+      } catch (error) {
+        platform.logger.debug({ handle, server, reason: asGfsError(error).message }, 'a replica does not show itself');
+      }
+    });
+    await Promise.all(looks);
   }
 
   private give(chunk: ChunkRecord, server: ServerId, first: readonly ServerId[]): Promise<Reply<'mendChunk'>> {

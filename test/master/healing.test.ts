@@ -596,6 +596,30 @@ test('a damaged replica is mended with one that is behind, too: behind the whole
   t.is(opened.version, 1);
 });
 
+test('a replica that is behind is asked what it has before bytes are given up: it may have taken appends since it reported', async t => {
+  const cluster = await FakeCluster.start(t, { servers: 3 });
+  const { handle, chain } = await sealed(cluster, 'f');
+  const [first, late, last] = chain;
+  late!.chunks.set(handle, { version: 1, lengthBytes: 20, state: 'open', suspect: false });
+  late!.epoch = 2;
+  late!.before = kind => {
+    if (kind === 'inspectChunk')
+      late!.chunks.set(handle, { version: 1, lengthBytes: 40, state: 'open', suspect: false });
+  };
+  for (const server of chain) server.bad.set(handle, [{ fromByte: 0, lengthBytes: 1 }]);
+  await corruptAll(cluster, handle, [first!, last!]);
+  await cluster.register(late!);
+
+  await cluster.clock.advance(10_000);
+
+  const { sources } = first!.orders.findLast(({ kind }) => kind === 'mendChunk')!
+    .body as unknown as Request<'mendChunk'>;
+  t.like(
+    sources.find(({ server }) => server === late!.id),
+    { lengthBytes: 40 },
+  );
+});
+
 test('every server whose damaged replica is mended has a place within the limits, not the first one only (§4.3)', async t => {
   const cluster = await FakeCluster.start(t, { servers: 3 });
   const { limits } = cluster.master.rooms.healing;
