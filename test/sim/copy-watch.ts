@@ -1,11 +1,12 @@
 // Watches the copies of chunks that masters order and wait for, and those that are mended from others, without the masters knowing. Owns the one place where
-// Orders.give is wrapped.
+// Orders.give and ReplicaCopies.bring are wrapped.
 import { Orders } from '../../src/master/orders.js';
+import { ReplicaCopies } from '../../src/master/replica-copies.js';
 
 export interface CopyWatcher {
   /** A copy was ordered. `servers`: its target and the source that is asked first, with the copies each takes part in now. */
   onCopy(copy: { handle: number; servers: Array<{ server: string; count: number }>; inAll: number }): void;
-  /** It is over; `master` numbers the processes of masters. */
+  /** It is over; `master` numbers the processes of masters. It began when it took its place: its target may have been asked first whether it needs it. */
   onCopied(copy: { master: number; beganMs: number; bytes: number }): void;
   nowMs(): number;
 }
@@ -19,6 +20,8 @@ interface CopyBody {
 let current: CopyWatcher | undefined;
 /** Of each master that runs, or was killed: which servers copy for it. */
 const running = new WeakMap<Orders, { master: number; pairs: string[] }>();
+/** Of each master, when copies took their places. */
+const begun = new WeakMap<Orders, Map<string, number>>();
 let masters = 0;
 let isInstalled = false;
 
@@ -27,6 +30,7 @@ export function watchCopies(watcher: CopyWatcher): void {
   current = watcher;
   if (isInstalled) return;
   isInstalled = true;
+  watchBeginnings();
   const prototype = Orders.prototype as unknown as { give: Give };
   const { give } = prototype;
   prototype.give = async function (server, kind, body, ...rest) {
@@ -42,7 +46,7 @@ export function watchCopies(watcher: CopyWatcher): void {
       .map(id => ({ server: id, count: pairs.filter(copy => copy.split(' ').includes(id)).length }));
     const watcher = current;
     watcher?.onCopy({ handle: body.handle, servers, inAll: pairs.length });
-    const beganMs = watcher?.nowMs() ?? 0;
+    const beganMs = begun.get(this)?.get(nameOf(body.handle, server)) ?? watcher?.nowMs() ?? 0;
     try {
       const reply = await give.call(this, server, kind, body, ...rest);
       watcher?.onCopied({ master, beganMs, bytes: (reply as { copiedBytes: number }).copiedBytes });
@@ -52,3 +56,22 @@ export function watchCopies(watcher: CopyWatcher): void {
     }
   };
 }
+
+function watchBeginnings(): void {
+  const prototype = ReplicaCopies.prototype;
+  const { bring } = prototype;
+  prototype.bring = async function (chunk, copy) {
+    const { orders } = (this as unknown as { context: { orders: Orders } }).context;
+    const beginnings = begun.get(orders) ?? new Map<string, number>();
+    begun.set(orders, beginnings);
+    const name = nameOf(chunk.handle, copy.server);
+    if (current) beginnings.set(name, current.nowMs());
+    try {
+      return await bring.call(this, chunk, copy);
+    } finally {
+      beginnings.delete(name);
+    }
+  };
+}
+
+const nameOf = (handle: number, server: string): string => `${handle} at ${server}`;
