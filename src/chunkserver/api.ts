@@ -58,7 +58,7 @@ export function chunkserverHandlers(parts: ApiParts): Handlers<ChunkserverKind> 
     },
     fence: async request => {
       order(request);
-      return { body: await orders.fence(request.handle, request.version) };
+      return { body: await orders.fence(request) };
     },
     fix: async request => {
       order(request);

@@ -80,6 +80,16 @@ export class ChunkStore {
     chunk.disk.usedBytes += chunk.writtenBytes;
   }
 
+  /** The record is not this server's any more; its bytes are the caller's business. */
+  disown(chunk: Chunk): void {
+    if (this.chunks.get(chunk.handle) === chunk) {
+      this.chunks.delete(chunk.handle);
+      this.tombstones.delete(chunk);
+      chunk.disk.usedBytes -= chunk.writtenBytes;
+    }
+    chunk.gone = true;
+  }
+
   /** A record for a chunk that has none here, on the disk with the most room. Nothing is written yet. Throws NO_SPACE or DISK_FAILED when no disk takes it. */
   create(handle: ChunkHandle, epoch: number): Chunk {
     assert(!this.chunks.has(handle), 'a chunk comes into being once');
@@ -219,7 +229,7 @@ export class ChunkStore {
   }
 
   /** Removes bytes, checksums and writers; `tombstone` keeps a record that there is no such chunk. Requires an idle queue. */
-  async remove(chunk: Chunk, options: { tombstone: boolean }): Promise<void> {
+  async remove(chunk: Chunk, { tombstone }: { tombstone?: Tombstone }): Promise<void> {
     assert(chunk.isIdle, 'a chunk is removed when no append is in work');
     const hadBytes = chunk.writtenBytes;
     const ops = await chunk.disk.index.removalOps(chunk.handle);
@@ -228,7 +238,9 @@ export class ChunkStore {
     chunk.queue = undefined;
     chunk.setLength(0);
     chunk.disk.usedBytes -= hadBytes;
-    if (!options.tombstone) {
+    // With the length, as one step: whoever looks between two awaits sees a chunk or a tombstone.
+    if (tombstone) this.bury(chunk, tombstone);
+    else {
       chunk.gone = true;
       this.chunks.delete(chunk.handle);
     }

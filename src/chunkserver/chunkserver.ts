@@ -132,7 +132,7 @@ export class Chunkserver {
     const { secret } = settings;
     const peers = new RpcPeers(platform, { role: 'chunkserver', clusterId: () => identity.clusterId, secret });
     const chain = new Chain(settings, store, peers, pushes, masterClock);
-    const orders = new Orders({ me, logger, clock, masterClock, tokens, store, leases });
+    const orders = new Orders({ me, logger, clock, masterClock, tokens, store, leases, blindness: disks.blindness });
     const rate = new RateLimit(clock, settings.copyRate);
     const copying = new Copying({ me, clock, logger, rate, store, peers, orders });
     const mending = new Mending({ clock, logger, rate, store, peers, orders });

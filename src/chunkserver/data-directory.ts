@@ -149,6 +149,16 @@ export class DataDirectory {
     return { handles, strangers };
   }
 
+  /** Moves a chunk's file out of the way, to where only people look for it. Returns its new path, undefined when there is none. */
+  async setAside(handle: ChunkHandle): Promise<string | undefined> {
+    const { disk } = this.platform;
+    if ((await disk.sizeOf(this.pathOf(handle))) === undefined) return undefined;
+    await disk.makeDirectory(`${this.path}/orphans`);
+    const aside = `${this.path}/orphans/${handleName(handle)}-${this.identity?.epoch ?? 0}`;
+    await disk.rename(this.pathOf(handle), aside);
+    return aside;
+  }
+
   async close(): Promise<void> {
     await this.commits?.idle();
     await this.files.closeAll();

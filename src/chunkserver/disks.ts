@@ -16,8 +16,8 @@ export class Disks {
   private readonly absent: Array<{ path: string; failure: GfsError }> = [];
   /** Disks whose machine may have lost unsynced writes. */
   private lossy: ReadonlySet<DataDirectory> = new Set();
-  /** Disks without room for what their check had to write down: not used now, opened anew when they have room. */
-  private readonly unchecked = new Set<DataDirectory>();
+  /** Disks whose check failed: not used now. Those that lacked room for what had to be written down are opened anew when they have it. */
+  private readonly unchecked = new Map<DataDirectory, GfsError>();
 
   constructor(
     private readonly platform: Platform,
@@ -58,6 +58,12 @@ export class Disks {
     return this.absent.length > 0;
   }
 
+  /** Why chunks may be here of which nobody knows: a disk was not opened, or not looked through. */
+  get blindness(): GfsError | undefined {
+    const [unchecked] = this.unchecked.values();
+    return this.absent[0]?.failure ?? unchecked;
+  }
+
   /** Takes in what is on the disks. One that fails meanwhile takes only its chunks away; rejects when none is left. */
   async takeIn(store: ChunkStore): Promise<void> {
     for (const disk of this.opened) {
@@ -76,7 +82,7 @@ export class Disks {
     } catch (error) {
       const failure = disk.failure ?? asGfsError(error);
       if (this.opened.every(other => other === disk || other.failure)) throw failure;
-      if (failure.code === 'NO_SPACE') this.unchecked.add(disk);
+      this.unchecked.set(disk, failure);
       disk.fail(new GfsError('DISK_FAILED', `${disk.path} cannot be checked: ${failure.message}`, { cause: error }));
     }
   }
@@ -97,8 +103,9 @@ export class Disks {
       await disk.refreshSpace();
       if (disk.isFull && disk.space.freeBytes >= roomToOpen(disk.space, reserve)) return true;
     }
-    const absent = this.absent.filter(({ failure }) => failure.code === 'NO_SPACE');
-    for (const { path } of [...absent, ...this.unchecked]) {
+    const unchecked = [...this.unchecked].map(([{ path }, failure]) => ({ path, failure }));
+    for (const { path, failure } of [...this.absent, ...unchecked]) {
+      if (failure.code !== 'NO_SPACE') continue;
       try {
         const space = await this.platform.disk.space(path);
         if (space.freeBytes >= roomToOpen(space, reserve)) return true;
@@ -112,7 +119,7 @@ export class Disks {
   /** Never rejects. */
   async close(): Promise<void> {
     for (const disk of this.opened) {
-      if (disk.failure && !disk.isFull && !this.unchecked.has(disk))
+      if (disk.failure && !disk.isFull && this.unchecked.get(disk)?.code !== 'NO_SPACE')
         this.settings.carried?.failedDisks.set(disk.path, disk.failure);
       try {
         await disk.close();

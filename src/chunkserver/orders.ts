@@ -4,8 +4,8 @@ import type { Logger } from '../lib/logger.js';
 import { Serial } from '../lib/serial.js';
 import { GfsError, hasCode } from '../protocol/errors.js';
 import type { ChunkHandle } from '../protocol/ids.js';
-import { holderMs } from '../protocol/limits.js';
-import type { Reply } from '../protocol/messages.js';
+import { holderMs, LIMITS } from '../protocol/limits.js';
+import type { Reply, Request } from '../protocol/messages.js';
 import type { ChainServer } from './chain.js';
 import type { Chunk } from './chunk.js';
 import type { ChunkStore } from './chunk-store.js';
@@ -22,6 +22,8 @@ export interface OrderParts {
   tokens: TokenGate;
   store: ChunkStore;
   leases: LeaseHolder;
+  /** Set while there may be chunks here that the store does not know. */
+  blindness: GfsError | undefined;
 }
 
 export class Orders {
@@ -67,8 +69,11 @@ export class Orders {
     leases.begin(chunk, { untilMs, committedBytes: terms.lengthBytes });
   }
 
-  async fence(handle: ChunkHandle, version: number): Promise<Reply<'fence'>> {
-    const { me, store, logger } = this.parts;
+  /** `epoch`: of this server when it became a member. Throws SUPERSEDED, NO_SPACE, DISK_FAILED. */
+  async fence({ handle, version, epoch }: Omit<Request<'fence'>, 'token'>): Promise<Reply<'fence'>> {
+    const { me, store, logger, blindness } = this.parts;
+    // Who does not see all its disks cannot say that there is none, unless the chunk is younger than its blindness.
+    if (!store.get(handle) && blindness && epoch !== me.epoch) throw blindness;
     const chunk = store.get(handle) ?? this.buried(handle);
     if (chunk.state === 'sealed')
       return { exists: true, lengthBytes: chunk.writtenBytes, suspect: false, epoch: me.epoch, fixed: true };
@@ -82,6 +87,7 @@ export class Orders {
       await store.settle(chunk, () => {
         if (chunk.state === 'fenced') chunk.settled = true;
       });
+      await this.verifyEnd(chunk);
       if (chunk.fencedVersion !== version || chunk.gone) throw superseded(chunk);
       store.noteChange(chunk);
       const { tombstone } = chunk;
@@ -153,9 +159,9 @@ export class Orders {
   async discard(chunk: Chunk): Promise<void> {
     const { store, me, masterClock, tokens } = this.parts;
     // Without a trace, a late first append under a token of this epoch would begin the chunk anew.
-    const tombstone = chunk.createdEpoch === me.epoch;
-    if (tombstone) store.bury(chunk, { epoch: me.epoch, keyId: tokens.newestKeyId, atMs: masterClock.nowMs() });
-    await store.remove(chunk, { tombstone });
+    const mayBegin = chunk.createdEpoch === me.epoch;
+    const tombstone = { epoch: me.epoch, keyId: tokens.newestKeyId, atMs: masterClock.nowMs() };
+    await store.remove(chunk, mayBegin ? { tombstone } : {});
   }
 
   /** Offset at which an append stands in a chunk sealed at `lengthBytes`, or undefined. Throws NO_CHUNK. */
@@ -193,9 +199,29 @@ export class Orders {
     }
   }
 
+  /**
+   * Reads the end of what was synced, by the name of its file. The length is what a file may be sealed at: where these bytes are bad or the file is not
+   * there any more, another's shorter but sound replica has to count, and not the bytes that only this one had.
+   */
+  private async verifyEnd(chunk: Chunk): Promise<void> {
+    if (!chunk.exists || chunk.corrupt || chunk.writtenBytes === 0) return;
+    await chunk.disk.files.drop(chunk.handle, { discard: false });
+    const lastBlock = Math.ceil(chunk.writtenBytes / LIMITS.blockBytes) - 1;
+    const offset = Math.max(0, lastBlock + 1 - BOUNDS.fenceVerifiedBlocks) * LIMITS.blockBytes;
+    try {
+      await this.parts.store.reader.read(chunk, offset, chunk.writtenBytes - offset);
+    } catch (error) {
+      // Marked by the reader, or cut or deleted meanwhile: what is answered says so.
+      if (!hasCode(error, 'CORRUPT', 'NO_CHUNK')) throw error;
+    }
+  }
+
   inspect(handle: ChunkHandle): Reply<'inspectChunk'> {
     const chunk = this.parts.store.existing(handle);
-    if (!chunk) return { exists: false, path: '' };
+    if (!chunk) {
+      const unseen = this.parts.blindness !== undefined && !this.parts.store.get(handle);
+      return { exists: false, ...(unseen ? { unseen } : {}), path: '' };
+    }
     return { exists: true, report: chunk.report(), path: chunk.disk.pathOf(handle) };
   }
 

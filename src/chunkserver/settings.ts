@@ -74,6 +74,8 @@ export const BOUNDS = {
   writeBytesMax: 8 * MiB,
   /** Appended bytes of a chunk that may be on their way to the disk only in the operating system's cache before they are sent on. */
   writeBackBytes: 8 * MiB,
+  /** Blocks at the end of a chunk that a fence reads: small appends that did not reach every replica lie there. */
+  fenceVerifiedBlocks: 2,
   /** A batch of small appends goes on to the next replica when as many have gathered as were there lately, this many, or after this time. */
   forwardBatchMax: 64,
   forwardPatienceMs: 1,

@@ -2,12 +2,13 @@
 // they were not synced; after a loss of power all of those are suspect, otherwise those that lack bytes (DESIGN 4). It deletes no bytes that a record speaks of.
 import { crc32 } from '../lib/checksum.js';
 import type { Platform } from '../lib/platform.js';
-import { type ChunkHandle, handleName } from '../protocol/ids.js';
+import type { ChunkHandle } from '../protocol/ids.js';
 import { LIMITS } from '../protocol/limits.js';
 import { Chunk } from './chunk.js';
 import type { ChunkStore } from './chunk-store.js';
 import type { DataDirectory } from './data-directory.js';
 import { BOUNDS } from './settings.js';
+import { keepOneTwin } from './twins.js';
 
 const BLOCK = LIMITS.blockBytes;
 
@@ -33,17 +34,11 @@ export class StartCheck {
     const { disk, store } = this;
     const doubtful: Chunk[] = [];
     for await (const [handle, record] of disk.index.records()) {
-      const twin = store.get(handle);
-      if (twin) {
-        this.platform.logger.error(
-          { handle, disk: disk.path, other: twin.disk.path },
-          'a chunk is on two disks of this server; the second one is ignored',
-        );
-        continue;
-      }
       const chunk = new Chunk(handle, disk);
       chunk.restore(record);
-      store.adopt(chunk);
+      const twin = store.get(handle);
+      if (!twin) store.adopt(chunk);
+      else if ((await keepOneTwin(store, this.platform.logger, twin, chunk)) === twin) continue;
       if (chunk.exists && chunk.state !== 'sealed' && !chunk.settled) doubtful.push(chunk);
     }
     const files = await this.checkFiles(options);
@@ -83,9 +78,7 @@ export class StartCheck {
       platform.logger.info({ handle, path }, 'removed the empty file of a chunk that is not in the index');
       return;
     }
-    await platform.disk.makeDirectory(`${disk.path}/orphans`);
-    const aside = `${disk.path}/orphans/${handleName(handle)}-${disk.identity?.epoch ?? 0}`;
-    await platform.disk.rename(path, aside);
+    const aside = await disk.setAside(handle);
     platform.logger.warn(
       { handle, path, aside, ...options },
       'set aside the file of a chunk that is not in the index; it can be deleted once gfs fsck finds all well',
@@ -101,6 +94,10 @@ export class StartCheck {
       this.platform.logger.info({ handle: chunk.handle, from: size, to: recorded }, 'cut a torn append off');
     }
     if (!options.lossy && chunk.syncedBytes >= recorded && size >= recorded) return;
+    if (!options.lossy && size >= recorded && (await this.isDamagedInside(chunk))) {
+      this.store.markCorrupt(chunk, 'a block does not match its checksum, and later ones do');
+      return;
+    }
     const verified = await this.verifiedLength(chunk, Math.min(size, recorded));
     // The index is complete, which does not show that the file is: where a file system was cut off, the last sync of another chunk may have brought
     // the record of this one to the disk, and nothing its bytes. When they match, only the process was gone.
@@ -118,16 +115,28 @@ export class StartCheck {
     if (size > verified) await disk.files.use(chunk.handle, { create: false }, file => file.truncate(verified));
   }
 
+  /**
+   * Whether a block is bad that has a good one behind it. Where only the process was gone that is damage, and no lost end: cut there, the chunk would lose
+   * what may be the last good copy of the blocks behind (I8).
+   */
+  private async isDamagedInside(chunk: Chunk): Promise<boolean> {
+    let hasBad = false;
+    const first = Math.floor(chunk.syncedBytes / BLOCK) * BLOCK;
+    for (let start = first; start < chunk.writtenBytes; start += BLOCK) {
+      const isGood = await this.isWholeBlock(chunk, start, chunk.writtenBytes);
+      if (isGood && hasBad) return true;
+      hasBad ||= !isGood;
+    }
+    return false;
+  }
+
   /** How far the file matches its checksums, cut down to the end of an append. What was synced before is not doubted beyond its size. */
   private async verifiedLength(chunk: Chunk, size: number): Promise<number> {
     const trusted = Math.min(chunk.syncedBytes, size);
     let good = trusted;
     let cut = false;
     for (let start = Math.floor(trusted / BLOCK) * BLOCK; start < size && !cut; start += BLOCK) {
-      const recordedEnd = Math.min(chunk.writtenBytes, start + BLOCK);
-      const bytes = await this.readBlock(chunk, start, Math.min(recordedEnd, size) - start);
-      const isWhole = bytes.length === recordedEnd - start;
-      if (isWhole && crc32(bytes) === this.store.checksums.get(chunk, start / BLOCK)) good = recordedEnd;
+      if (await this.isWholeBlock(chunk, start, size)) good = Math.min(chunk.writtenBytes, start + BLOCK);
       else cut = true;
     }
     if (good === chunk.writtenBytes) return good;
@@ -143,13 +152,18 @@ export class StartCheck {
   private async isSoundTo(chunk: Chunk, lengthBytes: number, size: number): Promise<boolean> {
     const start = Math.floor(lengthBytes / BLOCK) * BLOCK;
     if (start === lengthBytes) return true;
+    if (await this.isWholeBlock(chunk, start, size)) return true;
+    if (lengthBytes !== chunk.syncedBytes) return false;
+    const bytes = await this.readBlock(chunk, start, lengthBytes - start);
+    // Records of before this checksum was kept say nothing of it.
+    return bytes.length === lengthBytes - start && (chunk.syncedCrc === undefined || crc32(bytes) === chunk.syncedCrc);
+  }
+
+  /** Whether all that is recorded of the block at `start` is in the file, whose first `size` bytes count, as it was written. */
+  private async isWholeBlock(chunk: Chunk, start: number, size: number): Promise<boolean> {
     const recordedEnd = Math.min(chunk.writtenBytes, start + BLOCK);
     const bytes = await this.readBlock(chunk, start, Math.min(recordedEnd, size) - start);
-    if (bytes.length === recordedEnd - start && crc32(bytes) === this.store.checksums.get(chunk, start / BLOCK))
-      return true;
-    if (lengthBytes !== chunk.syncedBytes || bytes.length < lengthBytes - start) return false;
-    // Records of before this checksum was kept say nothing of it.
-    return chunk.syncedCrc === undefined || crc32(bytes.subarray(0, lengthBytes - start)) === chunk.syncedCrc;
+    return bytes.length === recordedEnd - start && crc32(bytes) === this.store.checksums.get(chunk, start / BLOCK);
   }
 
   private async lastAppendEnd(chunk: Chunk, lengthBytes: number): Promise<number> {

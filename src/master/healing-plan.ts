@@ -96,12 +96,13 @@ function openStep(facts: HealingFacts): HealingStep {
   return ageMs >= rereplicateAfterMs ? { kind: 'seal' } : { kind: 'later', afterMs: rereplicateAfterMs - ageMs };
 }
 
-/** A member has lost or damaged bytes, and another can say how long the chunk is: sealed at that, it can be healed. */
+/** A member has lost or damaged bytes, and another, or all together, can say how long the chunk is (DESIGN 4, rule 3): sealed at that, it can be healed. */
 function hasBadMember({ chunk, replicas, downForMs }: HealingFacts): boolean {
   const members = replicas.filter(
     ({ server }) => downForMs(server) === 0 && chunk.chain.some(member => member.server === server),
   );
   const isBad = ({ corrupt, suspect }: Replica): boolean => corrupt || suspect;
-  // Damaged bytes leave the recorded length as it was.
-  return members.some(isBad) && members.some(({ suspect }) => !suspect);
+  // Damaged bytes leave the recorded length as it was. After a loss of power of all of them each is suspect, and they decide once all are back.
+  const areAllUp = chunk.chain.every(({ server }) => downForMs(server) === 0);
+  return members.some(isBad) && (areAllUp || members.some(({ suspect }) => !suspect));
 }

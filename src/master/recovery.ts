@@ -61,8 +61,8 @@ async function lookAt(rooms: Rooms, chunk: ChunkRecord, base: number): Promise<T
 async function ask({ context }: Rooms, { handle }: ChunkRecord, server: Member['server']): Promise<Member> {
   const address = context.servers.get(server)?.address ?? '';
   try {
-    const { exists, report } = await context.orders.give(server, 'inspectChunk', { handle });
-    if (!exists || !report) return { server, address, state: 'none', lengthBytes: 0 };
+    const { exists, unseen, report } = await context.orders.give(server, 'inspectChunk', { handle });
+    if (!exists || !report) return { server, address, state: unseen ? 'unreachable' : 'none', lengthBytes: 0 };
     const isDoubtful = report.suspect || report.corrupt;
     return { server, address, state: isDoubtful ? 'suspect' : 'good', lengthBytes: report.lengthBytes };
   } catch (error) {

@@ -22,10 +22,14 @@ export interface GrantAnswer {
   epoch: number;
 }
 
-/** The length to seal at, or undefined when those that answered may not decide. */
+/**
+ * The length to seal at, or undefined when those that answered may not decide. `patient`: neither may damaged ones, while others that may be sound have
+ * not answered. Sealed at bytes that only a damaged one had, the chunk could lose what was acknowledged in the same block: shorter ones cannot mend it.
+ */
 export function lengthToSeal(
   chunk: Pick<ChunkRecord, 'chain' | 'lengthBytes'>,
   answers: readonly FenceAnswer[],
+  { patient = false }: { patient?: boolean } = {},
 ): number | undefined {
   const allAnswered = chunk.chain.every(({ server }) => answers.some(answer => answer.server === server));
   const isDecided = answers.some(answer => isTrusted(chunk, answer)) || (allAnswered && answers.length > 0);
@@ -35,6 +39,7 @@ export function lengthToSeal(
   // The longest of all, the untrusted ones too: what they have is a prefix of what the primary had (I1). But not of damaged ones where a good one shows all
   // that was acknowledged: bytes that only they have could be read nowhere, and they would take what is good along.
   const hasSound = answers.some(answer => !answer.corrupt && isTrusted(chunk, answer));
+  if (patient && !hasSound && !allAnswered) return undefined;
   const counting = hasSound ? answers.filter(({ corrupt }) => !corrupt) : answers;
   const lengthBytes =
     fixed?.lengthBytes ?? Math.max(...counting.map(answer => (answer.exists ? answer.lengthBytes : 0)));

@@ -24,6 +24,8 @@ export class Sealing {
   private readonly jobs = new Map<ChunkHandle, Job>();
   /** Chunks whose members that are left may decide, whatever they are worth: an operator said so. */
   private readonly accepted = new Set<ChunkHandle>();
+  /** Monotonic time since when only damaged members have answered; of at most `sealsMax` chunks, the last ones. */
+  private readonly damagedSinceMs = new Map<ChunkHandle, number>();
   private isStopped = false;
 
   constructor(
@@ -88,6 +90,7 @@ export class Sealing {
     try {
       await this.untilSealed(handle, job);
       this.jobs.delete(handle);
+      this.damagedSinceMs.delete(handle);
       job.done.resolve();
     } catch (error) {
       this.jobs.delete(handle);
@@ -125,6 +128,7 @@ export class Sealing {
     if (!chunk || !isOpen(chunk) || chunk.version !== version) return false;
     const lengthBytes = this.decide(chunk, answers);
     if (lengthBytes === undefined) {
+      if (lengthToSeal(chunk, answers) !== undefined) this.noteDamaged(handle);
       platform.logger.warn(
         { handle, version, answers: answers.map(describe), recordedBytes: chunk.lengthBytes },
         'the chunk cannot be sealed yet: those that answered may not decide alone',
@@ -164,10 +168,26 @@ export class Sealing {
 
   /** The length to seal at, or undefined when those that answered may not decide. */
   private decide(chunk: ChunkRecord, answers: readonly FenceAnswer[]): number | undefined {
-    const lengthBytes = lengthToSeal(chunk, answers);
+    const lengthBytes = lengthToSeal(chunk, answers, { patient: this.isPatient(chunk) });
     if (lengthBytes !== undefined || !this.accepted.has(chunk.handle)) return lengthBytes;
     if (isDeserted(chunk, this.context.servers)) return chunk.lengthBytes;
     return lengthToAccept(chunk, answers);
+  }
+
+  private noteDamaged(handle: ChunkHandle): void {
+    if (this.damagedSinceMs.has(handle)) return;
+    for (const oldest of this.damagedSinceMs.keys()) {
+      if (this.damagedSinceMs.size < BOUNDS.sealsMax) break;
+      this.damagedSinceMs.delete(oldest);
+    }
+    this.damagedSinceMs.set(handle, this.context.platform.clock.monotonicMs());
+  }
+
+  /** Sound members may still come back, as healing waits for them before it makes copies. */
+  private isPatient({ handle }: ChunkRecord): boolean {
+    const { settings, platform } = this.context;
+    const sinceMs = this.damagedSinceMs.get(handle);
+    return sinceMs === undefined || platform.clock.monotonicMs() < sinceMs + settings.rereplicateAfter;
   }
 
   /** What the members answer. Once they can decide, those that are silent get a short time more: a stopped machine must not hold up its file. */
@@ -175,9 +195,9 @@ export class Sealing {
     const { orders, servers, platform } = this.context;
     const silent = new Set(chunk.chain.map(({ server }) => server));
     let lacksSpace = false;
-    const asked = chunk.chain.map(async ({ server }) => {
+    const asked = chunk.chain.map(async ({ server, epoch }) => {
       try {
-        const answer = await orders.give(server, 'fence', { handle: chunk.handle, version });
+        const answer = await orders.give(server, 'fence', { handle: chunk.handle, version, epoch });
         return { server, ...answer };
       } catch (error) {
         lacksSpace ||= hasCode(error, 'NO_SPACE');
@@ -187,7 +207,9 @@ export class Sealing {
       }
     });
     // Where any answer will do, all are heard that can be.
-    const canDecide = (answers: readonly FenceAnswer[]): boolean => lengthToSeal(chunk, answers) !== undefined;
+    const patient = this.isPatient(chunk);
+    const canDecide = (answers: readonly FenceAnswer[]): boolean =>
+      lengthToSeal(chunk, answers, { patient }) !== undefined;
     const answers = await enough(platform.clock, asked, canDecide, BOUNDS.fenceGraceMs);
     for (const server of silent) servers.doubt(server);
     return { answers, lacksSpace };

@@ -770,10 +770,13 @@ export const MASTER_TO_CHUNKSERVER = {
   ),
   /** To the primary, after equal grants: all replicas hold `lengthBytes`; acknowledge appends under this lease. */
   adopt: message(201, object({ token, handle, version, lengthBytes: size, leaseMs: count }), none),
-  /** Stop taking appends, sync, answer. Recorded (synced) also where there is no such chunk; then exists is false and `epoch` is that of the first such fence. */
+  /**
+   * Stop taking appends, sync, answer. Recorded (synced) also where there is no such chunk; then exists is false and `epoch` is that of the first such fence.
+   * `epoch` of the request is the server's when the chunk was given to it: one that does not see all its disks says only of younger chunks that there is none.
+   */
   fence: message(
     202,
-    object({ token, handle, version }),
+    object({ token, handle, version, epoch: optional(integer(0)) }),
     object({
       ...{ exists: boolean, lengthBytes: size, suspect: boolean, epoch: integer(0), fixed: boolean },
       corrupt: optional(boolean),
@@ -816,12 +819,12 @@ export const MASTER_TO_CHUNKSERVER = {
   revokeLease: message(207, object({ token, handle, version }), object({ lengthBytes: size })),
   /**
    * State of one replica. No data is read, unless `verify` is set: then every block is compared with its checksum first, at the rate of copies, and what
-   * is answered is true of the bytes.
+   * is answered is true of the bytes. `unseen`: it may be on a disk that the server could not look through.
    */
   inspectChunk: message(
     208,
     object({ token, handle, verify: optional(boolean) }),
-    object({ exists: boolean, report: optional(chunkReport), path: text(4096) }),
+    object({ exists: boolean, unseen: optional(boolean), report: optional(chunkReport), path: text(4096) }),
   ),
   /**
    * Check every block of this replica of a sealed chunk, fetch those that are bad from the sources (also damaged ones: any that has the block), and

@@ -98,6 +98,21 @@ test('a start after a loss of power does not vouch for a bit that flipped in wha
   t.true(torn > 0, 'in some of the seeds the block of the flipped bit lost its end');
 });
 
+test('a killed server does not cut an open chunk at a bit that flipped: the blocks behind may be the last good ones (I8)', async t => {
+  const rig = await Rig.start(t);
+  const bytes = pattern(300 * KiB);
+  await rig.appendAll([bytes]);
+  const host = rig.hosts[1]!;
+  host.node.kill();
+  host.node.disk.flipBit(host.path(), 70_000);
+
+  await host.start();
+
+  t.like(rig.report(host), { lengthBytes: 300 * KiB, corrupt: true, state: 'open' });
+  const behind = await rig.do(() => rig.read(host, 128 * KiB, 100 * KiB));
+  t.true(behind.equals(bytes.subarray(128 * KiB, 228 * KiB)));
+});
+
 test('after a loss of power what write-back had brought to the disk stays, though writers remember only what their client has not settled', async t => {
   let shortened = 0;
   for (let seed = 1; seed <= 8; seed++) {

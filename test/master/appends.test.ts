@@ -132,6 +132,23 @@ test('DESIGN 4 a suspect replica alone never decides a seal; another one that co
   await cluster.target(inode);
 });
 
+test('a damaged replica does not decide a seal while sound ones may come back, and does when they stay away as long as healing waits (I8)', async t => {
+  for (const comesBack of [true, false]) {
+    const { cluster, target, chain } = await withOpenChunk(t, [300, 200, 200]);
+    chain[0]!.corrupt.add(target.handle);
+    chain[1]!.isReachable = false;
+    chain[2]!.isReachable = false;
+
+    const complaint = cluster.call('complain', { handle: target.handle, version: 1, append: APPEND });
+    await throwsCode(t, cluster.clock.run(complaint), 'UNAVAILABLE');
+    t.is(chunkOf(cluster, target.handle)?.state, 'open');
+    if (comesBack) chain[1]!.isReachable = true;
+    await cluster.clock.advance(comesBack ? 15_000 : 75_000);
+
+    t.like(chunkOf(cluster, target.handle), { state: 'sealed', lengthBytes: comesBack ? 200 : 300 });
+  }
+});
+
 test('a member that is stopped and answers nothing holds a seal up only for the grace, and gets no new chunk', async t => {
   const { cluster, inode, target, chain } = await withOpenChunk(t, [300, 300, 300]);
   const silent = chain[1]!;

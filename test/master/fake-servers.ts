@@ -185,7 +185,8 @@ export class FakeServer {
     chunk.state = 'fenced';
     const exists = chunk.noneSince === undefined;
     const { lengthBytes, suspect } = chunk;
-    return { exists, lengthBytes, suspect, epoch: chunk.noneSince ?? this.epoch, fixed: false };
+    const answer = { exists, lengthBytes, suspect, epoch: chunk.noneSince ?? this.epoch, fixed: false };
+    return this.corrupt.has(handle) ? { ...answer, corrupt: true } : answer;
   }
 
   private fix(handle: ChunkHandle, version: number, lengthBytes: number): Reply<'fix'> {

@@ -5,7 +5,7 @@ import { LIMITS } from '../../src/protocol/limits.js';
 import type { Cluster, Machine } from './cluster.js';
 import type { Deletions } from './deletion-watch.js';
 import type { SimRandom } from './platform/sim-random.js';
-import { allChunks, type TrueReplica, trueReplicas } from './truth.js';
+import { allChunks, isSeen, type TrueReplica, trueReplicas } from './truth.js';
 
 const BLOCK = LIMITS.blockBytes;
 /** How often a flip goes to a block of which another copy is bad already. */
@@ -79,7 +79,7 @@ export class Damage {
   /** Whether the machine may lose all chunks in these data directories. */
   maySpare(machine: Machine, directories: readonly string[]): boolean {
     const process = this.cluster.serverProcesses.get(machine.name);
-    if (!process || !machine.isReady) return false;
+    if (!process || !machine.isReady || !isSeen(this.cluster, machine)) return false;
     let mayGo = this.cluster.masterProcess !== undefined;
     this.eachChunk((chunk, replicas) => {
       const isLost = ({ machine: at, chunk: { disk } }: TrueReplica): boolean =>
@@ -97,12 +97,13 @@ export class Damage {
   mayLosePower(machines: readonly Machine[]): boolean {
     let mayGo = this.cluster.masterProcess !== undefined;
     const ids = machines.map(({ name }) => this.cluster.serverProcesses.get(name)?.server);
+    const hasUnseen = machines.some(machine => !isSeen(this.cluster, machine));
     this.eachChunk((chunk, replicas) => {
       if (!mayGo) return;
       if (chunk.state !== 'open') {
         // What stands as it was sealed is synced. One that is behind may have the last good bytes of what is damaged there.
         const behind = replicas.filter(replica => machines.includes(replica.machine) && !replica.isSealedAs(chunk));
-        if (behind.length > 0) mayGo = this.areSpare(chunk, replicas, behind);
+        if (behind.length > 0 || hasUnseen) mayGo = this.areSpare(chunk, replicas, behind);
         return;
       }
       const isMet = ids.includes(undefined) || chunk.chain.some(({ server }) => ids.includes(server));

@@ -102,10 +102,10 @@ export const MUTANTS: readonly Mutant[] = [
         Orders,
         'fence',
         fence =>
-          function (this: Anything, handle, version) {
+          function (this: Anything, request) {
             const { store, me } = this.parts;
-            const chunk = store.existing(handle);
-            if (chunk?.state !== 'open') return fence.call(this, handle, version);
+            const chunk = store.existing(request.handle);
+            if (chunk?.state !== 'open') return fence.call(this, request);
             const { writtenBytes: lengthBytes, suspect } = chunk;
             return Promise.resolve({ exists: true, lengthBytes, suspect, epoch: me.epoch, fixed: false });
           },
@@ -198,9 +198,9 @@ export const MUTANTS: readonly Mutant[] = [
         Orders,
         'fence',
         fence =>
-          function (this: Anything, handle, version) {
+          function (this: Anything, request) {
             const { store, me } = this.parts;
-            if (store.get(handle)) return fence.call(this, handle, version);
+            if (store.get(request.handle)) return fence.call(this, request);
             return Promise.resolve({ exists: false, lengthBytes: 0, suspect: false, epoch: me.epoch, fixed: false });
           },
       ),

@@ -2,6 +2,7 @@
 // mark and no report of a server, and looks behind the backs of all; it changes nothing.
 import type { Chunk } from '../../src/chunkserver/chunk.js';
 import type { ChunkStore } from '../../src/chunkserver/chunk-store.js';
+import type { Disks } from '../../src/chunkserver/disks.js';
 import { crc32 } from '../../src/lib/checksum.js';
 import { findChunk } from '../../src/master/chunks.js';
 import { readCounters } from '../../src/master/counters.js';
@@ -84,6 +85,12 @@ export function allChunks(store: Store): ChunkRecord[] {
     if (chunk) chunks.push(chunk);
   }
   return chunks;
+}
+
+/** Whether what the machine's disks hold can be seen: its server runs, and has looked through all of them. */
+export function isSeen(cluster: Cluster, machine: Machine): boolean {
+  const process = cluster.serverProcesses.get(machine.name) as unknown as { disks: Disks } | undefined;
+  return storeOf(cluster, machine) !== undefined && process?.disks.blindness === undefined;
 }
 
 /** The store is nobody's business outside, and the only one that knows what is there. */
