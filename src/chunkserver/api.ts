@@ -104,7 +104,7 @@ export function chunkserverHandlers(parts: ApiParts): Handlers<ChunkserverKind> 
       return { body: {} };
     },
     read: (request, context) => read(parts, request, context),
-    tailLength: request => ({ body: { committedBytes: primary.tailLength(request.token) } }),
+    tailLength: request => ({ body: primary.tailLength(request.token) }),
     syncChunk: async request => {
       await primary.syncChunk(request.token, request.lengthBytes);
       return { body: {} };

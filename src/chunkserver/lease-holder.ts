@@ -20,6 +20,8 @@ export interface Lease {
   state: LeaseState;
   /** Acknowledged to somebody, or about to be: every replica has them. */
   committedBytes: number;
+  /** When by the master's clock the last append under this lease was committed, in ms: whoever asks hears the same. Undefined before the first. */
+  changedMs: number | undefined;
   lastAppendMs: number;
   /** The token of the last append, to reach the chain with; undefined before the first. */
   token: { sealed: Buffer; token: Token } | undefined;
@@ -65,6 +67,7 @@ export class LeaseHolder {
       untilMs: terms.untilMs,
       state: 'held',
       committedBytes: terms.committedBytes,
+      changedMs: undefined,
       lastAppendMs: this.clock.monotonicMs(),
       token: undefined,
       inWork: new Map(),
@@ -88,11 +91,6 @@ export class LeaseHolder {
   isActive(lease: Lease): boolean {
     if (lease.chunk.disk.isFull) return true;
     return lease.inWork.size > 0 || this.clock.monotonicMs() - lease.lastAppendMs < this.idleMs;
-  }
-
-  /** How long ago its last append came. */
-  quietMs(lease: Lease): number {
-    return Math.max(0, Math.round(this.clock.monotonicMs() - lease.lastAppendMs));
   }
 
   isCurrent(lease: Lease): boolean {

@@ -22,7 +22,7 @@ export class LeaseReport {
       version: lease.version,
       committedBytes: lease.committedBytes,
       active: this.leases.isActive(lease),
-      quietMs: this.leases.quietMs(lease),
+      ...(lease.changedMs === undefined ? {} : { changedMs: lease.changedMs }),
     }));
   }
 }

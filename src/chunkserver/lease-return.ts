@@ -75,7 +75,8 @@ export class LeaseReturn {
     const before = lease.state === 'doubtful' ? 'doubtful' : 'held';
     leases.setReturning(lease);
     try {
-      await tell({ handle: chunk.handle, version: lease.version, lengthBytes });
+      const { version, changedMs } = lease;
+      await tell({ handle: chunk.handle, version, lengthBytes, ...(changedMs === undefined ? {} : { changedMs }) });
     } catch (error) {
       // Where nothing was sent, or the master had no room to write it down, it still counts on this lease.
       const wasTaken = !hasCode(error, ...UNSENT, 'NO_SPACE');

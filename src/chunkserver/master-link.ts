@@ -129,7 +129,7 @@ export class MasterLink {
     this.stopped = true;
   }
 
-  async returnLease(lease: { handle: ChunkHandle; version: number; lengthBytes: number }): Promise<void> {
+  async returnLease(lease: Omit<Request<'returnLease'>, 'server' | 'epoch'>): Promise<void> {
     await this.call('returnLease', { ...this.me(), ...lease }, HEARTBEAT_TIMEOUT_MS);
   }
 

@@ -4,7 +4,7 @@ import type { Clock } from '../lib/clock.js';
 import type { Logger } from '../lib/logger.js';
 import { asGfsError, GfsError } from '../protocol/errors.js';
 import { LIMITS } from '../protocol/limits.js';
-import type { Request } from '../protocol/messages.js';
+import type { Reply, Request } from '../protocol/messages.js';
 import type { Token } from '../protocol/token.js';
 import type { Answer, CallContext } from '../rpc/types.js';
 import type { Chain, ChainServer } from './chain.js';
@@ -168,7 +168,7 @@ export class Primary {
   }
 
   private async perform(lease: Lease, append: Parameters<Chain['carry']>[1]): Promise<void> {
-    const { chain, leases, logger } = this.parts;
+    const { chain, leases, logger, masterClock } = this.parts;
     const { chunk, version } = lease;
     try {
       await chain.carry(chunk, append, () => lease.committedBytes);
@@ -185,19 +185,21 @@ export class Primary {
     if (chunk.version !== version || chunk.state !== 'open' || !leases.isCurrent(lease) || leases.isOver(lease))
       throw new GfsError('FENCED');
     lease.committedBytes = Math.max(lease.committedBytes, append.offset + append.lengthBytes);
+    lease.changedMs = Math.max(lease.changedMs ?? 0, Math.floor(masterClock.nowMs()));
   }
 
   // ---- the rest of what clients ask of a primary
 
-  /** How many bytes are committed; only the holder of the lease knows. */
-  tailLength(sealed: Buffer): number {
+  /** How many bytes are committed, and since when; only the holder of the lease knows. */
+  tailLength(sealed: Buffer): Reply<'tailLength'> {
     const { tokens, chain, me, store, leases, masterClock, clock } = this.parts;
     const token = tokens.open(sealed, 'append', 'read');
     chain.checkPlace(token, 0, me);
     const chunk = store.get(token.handle);
     if (!chunk) {
       // Allocated, and nobody has appended yet.
-      if (token.version === 1 && masterClock.endsMs(token.leaseUntilMs) > clock.monotonicMs()) return 0;
+      if (token.version === 1 && masterClock.endsMs(token.leaseUntilMs) > clock.monotonicMs())
+        return { committedBytes: 0 };
       throw new GfsError('FENCED', 'there is no such chunk here');
     }
     checkOpen(chunk, token);
@@ -206,7 +208,7 @@ export class Primary {
     // On a full disk nothing more is acknowledged, and it may be that nobody has room to seal the chunk: its length is what it was.
     const isBroken = chunk.brokenVersion === chunk.version && !chunk.disk.isFull;
     if (!isHeld || isBroken) throw new GfsError('FENCED', 'this server holds no lease');
-    return lease.committedBytes;
+    return committed(lease);
   }
 
   /** Everything up to `lengthBytes` reaches the disk of every replica. */
@@ -240,5 +242,9 @@ export function checkSound(chunk: Chunk): void {
 }
 
 function answer(offset: number, lease: Lease): Answer<'append'> {
-  return { body: { offset, committedBytes: lease.committedBytes } };
+  return { body: { offset, ...committed(lease) } };
+}
+
+function committed({ committedBytes, changedMs }: Lease): Reply<'tailLength'> {
+  return changedMs === undefined ? { committedBytes } : { committedBytes, changedMs };
 }

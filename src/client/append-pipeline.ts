@@ -201,7 +201,8 @@ export class AppendPipeline {
       const known = this.#chunkEnd?.handle === wire.handle ? this.#chunkEnd.endByte : 0;
       this.#chunkEnd = { handle: wire.handle, endByte: Math.max(known, endByte) };
       const { writer, sequence } = piece;
-      this.state.noteLanded(wire, offset, piece.lengthBytes, { writer, sequence });
+      const { lengthBytes } = piece;
+      this.state.noteLanded(wire, { offset, lengthBytes, committed: answer.body }, { writer, sequence });
       this.queue.land(piece, wire.base + offset);
       this.onLanded();
     }

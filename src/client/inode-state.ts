@@ -1,7 +1,8 @@
 // What this client knows of one file: generation, the size it has seen, the chunk map, the open chunk, the append target, and chunks that
 // wait for a sync. It asks nobody. Invariants: the size it tells never shrinks within one generation, and says nothing of any single chunk.
 import type { ChunkHandle, InodeId } from '../protocol/ids.js';
-import type { WireAttributes, WireReplica, WireTail, WireTarget } from '../protocol/messages.js';
+import type { Reply, WireAttributes, WireReplica, WireTail, WireTarget } from '../protocol/messages.js';
+import { timesAfterAppend } from '../protocol/times.js';
 import { ChunkMap } from './chunk-map.js';
 
 /** An append target and until when, by the monotonic clock, its lease certainly lives. */
@@ -34,6 +35,8 @@ export class InodeState {
   generation = 0;
   /** The largest size seen in this generation: every byte below it is committed. */
   sizeBytes = 0;
+  /** The last append heard of: where the file ended with it, and when it was committed by the master's clock. */
+  #grown: { endByte: number; changedMs: number } | undefined;
   /** When the master was last asked about this file. */
   checkedMs = Number.NEGATIVE_INFINITY;
   /** The open chunk as last seen. */
@@ -67,10 +70,18 @@ export class InodeState {
     return this.shown(attributes);
   }
 
-  /** The same attributes with the generation and the size this client knows of. */
+  /** The same attributes with the generation and the size this client knows of, and with the times of appends that the master had not heard of. */
   shown(attributes: WireAttributes): WireAttributes {
     if (attributes.type !== 'file') return attributes;
-    return { ...attributes, generation: this.generation, sizeBytes: this.sizeBytes };
+    const isUnheard =
+      this.#grown && this.#grown.endByte > attributes.sizeBytes && attributes.generation === this.generation;
+    const times = isUnheard ? timesAfterAppend(attributes, this.#grown!.changedMs) : {};
+    return { ...attributes, ...times, generation: this.generation, sizeBytes: this.sizeBytes };
+  }
+
+  /** When the last append that this client heard of was committed, by the master's clock; undefined: it heard of none in this generation. */
+  get changedMs(): number | undefined {
+    return this.#grown?.changedMs;
   }
 
   /** A newer generation voids everything that was known of the bytes. */
@@ -78,21 +89,25 @@ export class InodeState {
     if (generation <= this.generation) return;
     this.generation = generation;
     this.sizeBytes = 0;
+    this.#grown = undefined;
     this.tail = undefined;
     this.target = undefined;
     this.chunks.clear();
     this.#committed.clear();
   }
 
-  /** The first `committedBytes` bytes of this chunk are committed in `generation`. */
+  /** The first `committedBytes` bytes of this chunk are committed in `generation`; the last of them at `changedMs`, where that is known. */
   noteCommitted(
     generation: number,
     { handle, base }: { handle: ChunkHandle; base: number },
     committedBytes: number,
+    changedMs?: number,
   ): void {
     this.noteGeneration(generation);
     if (generation !== this.generation) return;
     const endByte = base + committedBytes;
+    const isLater = !this.#grown || endByte >= this.#grown.endByte;
+    if (changedMs !== undefined && isLater) this.#grown = { endByte, changedMs };
     this.sizeBytes = Math.max(this.sizeBytes, endByte);
     this.#committed.set(handle, Math.max(endByte, this.#committed.get(handle) ?? 0));
     // Handles rise: the oldest goes.
@@ -145,10 +160,15 @@ export class InodeState {
     if (this.target === target) this.target = undefined;
   }
 
-  /** An append of `lengthBytes` was acknowledged at `offset` of the target's chunk. */
-  noteLanded(target: WireTarget, offset: number, lengthBytes: number, last: Witness): void {
+  /** An append of `lengthBytes` was acknowledged at `offset` of the target's chunk, of which `committed` is known with that. */
+  noteLanded(
+    target: WireTarget,
+    { offset, lengthBytes, committed }: { offset: number; lengthBytes: number; committed: Reply<'tailLength'> },
+    last: Witness,
+  ): void {
     const endByte = offset + lengthBytes;
-    this.noteCommitted(target.generation, target, endByte);
+    const committedBytes = Math.max(endByte, committed.committedBytes);
+    this.noteCommitted(target.generation, target, committedBytes, committed.changedMs);
     const before = this.unsynced.get(target.handle);
     if (before && before.endByte >= endByte && before.version >= target.version) return;
     const { handle, version, chain, token } = target;

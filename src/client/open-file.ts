@@ -40,6 +40,10 @@ export class GfsOpenFile implements OpenFile {
     return this.state.inode;
   }
 
+  get changedMs(): number | undefined {
+    return this.state.changedMs;
+  }
+
   async attributes(): Promise<Attributes> {
     this.#checkOpen();
     return this.parts.tails.exact(this.inode, this.parts.link.deadline());

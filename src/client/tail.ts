@@ -2,7 +2,7 @@
 // It never tells a size smaller than one told before in the same generation.
 import { asGfsError, GfsError, hasCode } from '../protocol/errors.js';
 import type { InodeId } from '../protocol/ids.js';
-import type { WireAttributes, WireTail } from '../protocol/messages.js';
+import type { Reply, WireAttributes, WireTail } from '../protocol/messages.js';
 import { Backoff } from './backoff.js';
 import type { InodeTable } from './inode-table.js';
 import type { MasterLink } from './master-link.js';
@@ -51,8 +51,8 @@ export class TailSizes {
       const leftMs = deadlineMs - this.parts.clock.monotonicMs();
       if (leftMs <= 0) throw new GfsError('TIMED_OUT', 'the length of the open chunk could not be learned in time');
       try {
-        const committedBytes = await this.#ask(tail, leftMs);
-        state.noteCommitted(now.attributes.generation, tail, committedBytes);
+        const { committedBytes, changedMs } = await this.#ask(tail, leftMs);
+        state.noteCommitted(now.attributes.generation, tail, committedBytes, changedMs);
         return state.shown(now.attributes);
       } catch (error) {
         const { code, message } = asGfsError(error);
@@ -70,13 +70,13 @@ export class TailSizes {
     }
   }
 
-  async #ask(tail: WireTail, leftMs: number): Promise<number> {
+  async #ask(tail: WireTail, leftMs: number): Promise<Reply<'tailLength'>> {
     const primary = tail.chain[0];
     if (!primary) throw new GfsError('UNAVAILABLE', 'the open chunk has no primary');
     const timeoutMs = Math.min(leftMs, this.parts.settings.tailTryMs);
     const { body } = await this.parts.peers
       .get(primary.address)
       .call('tailLength', { token: tail.token }, { timeoutMs });
-    return body.committedBytes;
+    return body;
   }
 }

@@ -31,6 +31,8 @@ export interface ReadDirectoryResult {
 /** An open file: reads with read-ahead, ordered appends, exactly once. Belongs to the client's session until closed. */
 export interface OpenFile {
   readonly inode: number;
+  /** When the last append that this client heard of was committed, in ms of the master's clock; undefined when it heard of none. */
+  readonly changedMs: number | undefined;
   /** Current attributes with the exact size (asks the primary when a lease is live). */
   attributes(): Promise<Attributes>;
   /**

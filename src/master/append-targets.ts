@@ -110,7 +110,9 @@ export class AppendTargets {
     const { store, leases } = this.context;
     const chunk = this.leasedTo(request.handle, request.version, request.server);
     if (chunk && !chunk.known) {
-      store.change(change => recordReturned(change, chunk.handle, request.lengthBytes, momentOf(this.context)));
+      const at = momentOf(this.context);
+      const changed = { ...at, nowMs: request.changedMs ?? at.nowMs };
+      store.change(change => recordReturned(change, chunk.handle, request.lengthBytes, changed));
       leases.drop(chunk.handle);
       if (request.lengthBytes > chunk.lengthBytes) noteGrowth(this.context, chunk.inode);
     }
@@ -124,25 +126,25 @@ export class AppendTargets {
   onLeases(server: ServerId, held: Request<'heartbeat'>['leases']): Array<{ handle: ChunkHandle; version: number }> {
     const { store, leases, time, settings } = this.context;
     const extended: Array<{ handle: ChunkHandle; version: number }> = [];
-    const grown: Array<{ chunk: ChunkRecord; committedBytes: number; quietMs: number }> = [];
+    const grown: Array<{ chunk: ChunkRecord; committedBytes: number; changedMs: number }> = [];
+    const at = momentOf(this.context);
     const untilMs = time.nowMs() + settings.lease;
-    for (const { handle, version, committedBytes, active, quietMs = 0 } of held) {
+    for (const { handle, version, committedBytes, active, changedMs = at.nowMs } of held) {
       const chunk = this.leasedTo(handle, version, server);
       if (!chunk || chunk.known) continue;
       const lease = leases.live(handle, time.nowMs()) ?? this.readopt(chunk, untilMs);
       if (!lease) continue;
       lease.committedBytes = Math.max(lease.committedBytes, committedBytes);
-      if (committedBytes > chunk.lengthBytes && !store.isReadOnly) grown.push({ chunk, committedBytes, quietMs });
+      if (committedBytes > chunk.lengthBytes && !store.isReadOnly) grown.push({ chunk, committedBytes, changedMs });
       // Those that nobody appends under cannot be given back then, and readers learn the length from their primaries.
       if ((active || store.isReadOnly) && leases.extend({ handle, version, primary: server }, untilMs, time.nowMs()))
         extended.push({ handle, version });
     }
     if (grown.length > 0) {
-      const at = momentOf(this.context);
       store.change(change => {
-        // The file changed when the append came, not when this is heard: else of two files the one written first could seem the newer.
-        for (const { chunk, committedBytes, quietMs } of grown)
-          recordCommitted(change, chunk.handle, committedBytes, { ...at, nowMs: Math.max(0, at.nowMs - quietMs) });
+        // The file changed when the append came, not when this is heard: its readers heard so from the primary before.
+        for (const { chunk, committedBytes, changedMs } of grown)
+          recordCommitted(change, chunk.handle, committedBytes, { ...at, nowMs: changedMs });
       });
       for (const { chunk } of grown) noteGrowth(this.context, chunk.inode);
     }

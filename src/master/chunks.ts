@@ -3,11 +3,12 @@
 import { assert } from '../lib/assert.js';
 import { GfsError } from '../protocol/errors.js';
 import type { ChunkHandle, InodeId } from '../protocol/ids.js';
+import { timesAfterAppend } from '../protocol/times.js';
 import { discard, findChunk, forgetUnused, getChunk, putChunk } from './chunk-table.js';
 import { allocateHandle, count } from './counters.js';
 import { appendExtent } from './file-extents.js';
 import { findInode, getFile, putInode } from './inodes.js';
-import { type Moment, nowNs } from './moment.js';
+import type { Moment } from './moment.js';
 import type { ChainMember, ChunkRecord, InodeRecord } from './records.js';
 import type { Change, Reader } from './store.js';
 
@@ -159,8 +160,6 @@ function grow(change: Change, chunk: ChunkRecord, lengthBytes: number, at: Momen
   chunk.modifiedMs = at.nowMs;
   const file = chunk.inode === 0 ? undefined : findInode(change, chunk.inode);
   if (file === undefined) return;
-  file.mtimeNs = nowNs(at);
-  // Another change, such as of its mode, may have come between the append and the word of it.
-  if (file.ctimeNs < nowNs(at)) file.ctimeNs = nowNs(at);
+  Object.assign(file, timesAfterAppend(file, at.nowMs));
   putInode(change, file);
 }

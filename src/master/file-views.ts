@@ -58,12 +58,15 @@ export class FileViews {
     const lease = record?.type === 'file' && record.tailHandle !== 0 && leases.live(record.tailHandle, time.nowMs());
     if (!lease) return;
     const token = tokens.chain('read', { ...lease, leaseUntilMs: lease.firstUntilMs });
-    const committedBytes = await orders.askLength(lease.chain[0]!.server, token);
+    const answer = await orders.askLength(lease.chain[0]!.server, token);
     const chunk = findChunk(store, lease.handle);
     // It may have been sealed meanwhile, or leased to another primary.
-    if (committedBytes === undefined || !chunk || !isOpen(chunk) || chunk.version !== lease.version) return;
+    if (answer === undefined || !chunk || !isOpen(chunk) || chunk.version !== lease.version) return;
+    const { committedBytes, changedMs } = answer;
     if (committedBytes <= chunk.lengthBytes) return;
-    store.change(change => recordCommitted(change, lease.handle, committedBytes, momentOf(this.context)));
+    const at = momentOf(this.context);
+    const changed = { ...at, nowMs: changedMs ?? at.nowMs };
+    store.change(change => recordCommitted(change, lease.handle, committedBytes, changed));
   }
 
   /** Extents from `fromByte` on, and the tail when they reach it. Throws STALE, IS_DIRECTORY, INVALID, UNAVAILABLE. */

@@ -39,12 +39,12 @@ export class Orders {
   }
 
   /** What the primary of a lease has committed, or undefined when it does not say. `token`: to read the chunk, as clients have it. */
-  async askLength(primary: ServerId, token: Buffer): Promise<number | undefined> {
+  async askLength(primary: ServerId, token: Buffer): Promise<Reply<'tailLength'> | undefined> {
     const known = this.servers.get(primary);
     if (!known || known.state === 'down') return undefined;
     try {
       const { body } = await this.peers.get(known.address).call('tailLength', { token }, { timeoutMs: this.timeoutMs });
-      return body.committedBytes;
+      return body;
     } catch (error) {
       // A young chunk has no primary before its first append; a broken one answers FENCED.
       if (error instanceof GfsError) return undefined;

@@ -1,6 +1,7 @@
 // What the mount remembers of names and attributes, for a moment and within a bound, so that one system call does not ask the master thrice.
 // It never holds an answer that was on its way while something changed: answers are stored under a ticket from before the question.
 import type { Clock } from '../lib/clock.js';
+import { timesAfterAppend } from '../protocol/times.js';
 import type { Attributes, Where } from './fuse-operations.js';
 import { MOUNT_LIMITS } from './settings.js';
 import { type Ticket, Tickets } from './tickets.js';
@@ -99,8 +100,11 @@ export class AttributeCache {
     this.attributes.delete(inode);
   }
 
-  /** An append of this mount landed: what is cached goes on with the new end and times, no longer than it would have lasted. */
-  grow(inode: number, generation: number, sizeBytes: number): void {
+  /**
+   * An append of this mount landed: what is cached goes on with the new end and times, no longer than it would have lasted. `changedMs`: when it did, as the
+   * master will say; undefined: nobody knows yet.
+   */
+  grow(inode: number, generation: number, sizeBytes: number, changedMs: number | undefined): void {
     this.tickets.noteChange();
     this.noteEnd(inode, generation, sizeBytes);
     const known = this.attributes.get(inode);
@@ -109,12 +113,10 @@ export class AttributeCache {
       this.attributes.delete(inode);
       return;
     }
-    const nowNs = BigInt(Math.round(this.clock.wallMs() * 1000)) * 1000n;
     known.attributes = {
       ...known.attributes,
+      ...timesAfterAppend(known.attributes, changedMs ?? this.clock.wallMs()),
       sizeBytes: Math.max(known.attributes.sizeBytes, sizeBytes),
-      mtimeNs: nowNs,
-      ctimeNs: nowNs,
     };
   }
 

@@ -110,7 +110,7 @@ export class MountContext {
   }
 
   private onLanded(file: MountedFile, sizeBytes: number): void {
-    this.cache.grow(file.inode, file.generation, sizeBytes);
+    this.cache.grow(file.inode, file.generation, sizeBytes, file.client.changedMs);
   }
 }
 

@@ -727,9 +727,9 @@ export const CHUNKSERVER_TO_MASTER = {
       /** Counts the pages of reports and the heartbeats of this process: one that comes after a later one was overtaken and says nothing any more. */
       sequence: integer(1),
       space,
-      /** Every chunk this server is primary of under a lease. `quietMs`: how long ago its last append came. */
+      /** Every chunk this server is primary of under a lease. */
       leases: list(
-        object({ handle, version, committedBytes: size, active: boolean, quietMs: optional(count) }),
+        object({ handle, version, committedBytes: size, active: boolean, changedMs: optional(count) }),
         65_536,
       ),
       /** What changed about replicas since the last heartbeat that was answered. */
@@ -756,7 +756,11 @@ export const CHUNKSERVER_TO_MASTER = {
     }),
   ),
   /** The primary gave its lease up; before it asked, the whole chain synced `lengthBytes` to disk. */
-  returnLease: message(153, object({ server: serverId, epoch: integer(1), handle, version, lengthBytes: size }), none),
+  returnLease: message(
+    153,
+    object({ server: serverId, epoch: integer(1), handle, version, lengthBytes: size, changedMs: optional(count) }),
+    none,
+  ),
 } as const;
 
 /** Master → chunkserver. Each carries an order token, made with a key that only the master and the chunkservers have. */
@@ -869,7 +873,7 @@ export const CLIENT_TO_CHUNKSERVER = {
       /** CRC-32 of all bytes of the append. */
       crc: integer(0, 0xffffffff),
     }),
-    object({ offset: size, committedBytes: size }),
+    object({ offset: size, committedBytes: size, changedMs: optional(count) }),
   ),
   /** A part of a large append, sent ahead on the same connection; each hop passes it on as it arrives. Dropped with the connection. */
   push: message(221, object({ token, push: integer(1), part: count, position: integer(0, LIMITS.replicasMax) }), none, {
@@ -882,7 +886,7 @@ export const CLIENT_TO_CHUNKSERVER = {
     object({ lengthBytes: size }),
   ),
   /** To the primary: how many bytes are committed. FENCED when it does not hold the lease of this version. */
-  tailLength: message(223, object({ token }), object({ committedBytes: size })),
+  tailLength: message(223, object({ token }), object({ committedBytes: size, changedMs: optional(count) })),
   /** To the primary of an open chunk: everything up to `lengthBytes` reaches the disk of every replica of the chain. */
   syncChunk: message(224, object({ token, lengthBytes: size }), none),
 } as const;

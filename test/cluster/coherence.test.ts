@@ -103,3 +103,36 @@ kernelTest('a mount that lost its connection drops what it and its kernel had ca
   t.log(`${Date.now() - started} ms after it was cached, for up to 10,000 ms`);
   t.true(Date.now() - awakeMs < NEVER_AFTER_MS);
 });
+
+/** Writes files, and collects the times that two mounts show of each until the master has surely heard of everything. */
+const WRITE_AND_STAT = `
+import os, sys, time
+here, there = sys.argv[1:]
+seen = {}
+for i in range(20):
+    with open("%s/t%d" % (here, i), "w") as f: f.write("hello\\n")
+    seen[i] = set()
+untilS = time.monotonic() + 2.5
+while time.monotonic() < untilS:
+    for i in seen:
+        for point in (here, there):
+            stat = os.stat("%s/t%d" % (point, i))
+            seen[i].add((stat.st_mtime_ns // 1000000, stat.st_ctime_ns // 1000000, stat.st_size))
+print(sum(len(times) > 1 for times in seen.values()), [times for times in seen.values() if len(times) > 1])
+`;
+
+for (const kind of ['kernel', 'native'] as const) {
+  const here = kind === 'kernel' ? problem : nativeTransportProblem();
+  (here === undefined ? test.serial : test.serial.skip)(
+    `${kind}: the times of a file are final when it is closed: no mount shows others once the master hears of the appends`,
+    async t => {
+      const times = ['--heartbeat', '300ms', '--lease-idle', '800ms'];
+      const cluster = await Cluster.start(t, { chunkserver: times });
+      const points = [await cluster.mount({ args: ['--fuse', kind] }), await cluster.mount({ args: ['--fuse', kind] })];
+
+      const { stdout, stderr } = await run('python3', ['-c', WRITE_AND_STAT, ...points]);
+
+      t.is(stdout, '0 []\n', stderr);
+    },
+  );
+}

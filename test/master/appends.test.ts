@@ -535,7 +535,13 @@ test('a file changed when its last append came, not when the heartbeat told of i
     mode: 0o600,
   });
 
-  const lease = { handle: target.handle, version: 1, committedBytes: 100, active: true, quietMs: 700 };
+  const lease = {
+    handle: target.handle,
+    version: 1,
+    committedBytes: 100,
+    active: true,
+    changedMs: Number(changed.ctimeNs / 1_000_000n) - 700,
+  };
   await cluster.beat(chain[0]!, { leases: [lease] });
 
   const { attributes } = await cluster.ask('lookup', { where, follow: false });

@@ -125,6 +125,7 @@ function parts(where: Where): string[] {
 class FakeFile implements OpenFile {
   private last: Promise<unknown> = Promise.resolve();
   isClosed = false;
+  readonly changedMs = undefined;
 
   constructor(
     readonly store: FakeStore,
