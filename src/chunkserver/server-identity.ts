@@ -18,7 +18,7 @@ export class ServerIdentity {
 
   /**
    * Checks the directories that work against each other, raises the epoch durably; `isPartial`: others do not work. Throws WRONG_DATA naming the directory
-   * that does not belong, and what a disk says when none takes the epoch.
+   * that does not belong, and what a disk says when none takes the epoch, or the first one of a new server does not take its id.
    */
   static async begin(
     disks: readonly DataDirectory[],
@@ -35,7 +35,7 @@ export class ServerIdentity {
     // A start without these disks may have taken the next ones, and no two lives may have the same.
     const epoch = known + 1 + (options.isPartial ? randomInt(platform.random, EPOCHS_LEFT_OUT_MAX) : 0);
     const identity = new ServerIdentity(disks, server, epoch, clusterId);
-    await identity.save({ clean: false }, platform);
+    await identity.save({ clean: false, isNew: !first.identity }, platform);
     return identity;
   }
 
@@ -60,8 +60,11 @@ export class ServerIdentity {
     await this.save({ clean: true }, platform);
   }
 
-  /** On every disk that works; one that does not take it has failed. Throws when none does. */
-  private async save(state: { clean: boolean }, platform: Platform): Promise<void> {
+  /**
+   * On every disk that works; one that does not take it has failed. Throws when none does, and when the first one does not take the id of a new server:
+   * known by the others only, that server would be refused as a mix of two at the next start.
+   */
+  private async save(state: { clean: boolean; isNew?: boolean }, platform: Platform): Promise<void> {
     for (const disk of this.disks) {
       if (disk.failure) continue;
       const identity: Identity = {
@@ -72,6 +75,7 @@ export class ServerIdentity {
         clean: state.clean,
       };
       await disk.saveIdentity(identity);
+      if (state.isNew && disk.failure && disk === this.disks[0]) throw disk.failure;
     }
     const working = this.disks.find(({ failure }) => !failure);
     if (!working) throw this.disks[0]!.failure!;

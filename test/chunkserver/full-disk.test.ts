@@ -203,6 +203,30 @@ test('a start on a full disk is refused with NO_SPACE and names it; beside anoth
   t.true(host!.hasRoom);
 });
 
+test('a new server whose first disk runs full before it has its id does not go on with the second one: it would be refused at the next start', async t => {
+  let refused = 0;
+  for (let ms = 1; ms < 40; ms++) {
+    const rig = await Rig.start(t, { seed: ms, servers: 1 });
+    const [host] = rig.hosts;
+    await host!.stop();
+    const server = host!.create({ data: ['/one', '/two'] });
+    let isRefused = false;
+    server.start().catch(() => {
+      isRefused = true;
+    });
+    await rig.pass(ms);
+    host!.node.disk.setFaults({ isFull: true }, '/one');
+    await rig.pass(3_000);
+    host!.node.disk.clearFaults();
+    if (isRefused) refused++;
+    else await rig.do(() => server.stop());
+    host!.node.exit();
+
+    await t.notThrowsAsync(host!.start({ data: ['/one', '/two'] }), `full after ${ms} ms`);
+  }
+  t.true(refused > 0);
+});
+
 test('a disk that runs full while a start checks it is not given up for good: it is opened anew when it has room', async t => {
   let unchecked = 0;
   for (let ms = 1; ms < 40; ms += 2) {
