@@ -189,6 +189,8 @@ export class Orders {
     for (let offset = 0; offset < chunk.recordedBytes && !chunk.gone; offset += BOUNDS.pieceBytes) {
       const lengthBytes = Math.min(BOUNDS.pieceBytes, chunk.recordedBytes - offset);
       await keepRate(lengthBytes);
+      // Cut or deleted meanwhile: what is answered says so.
+      if (chunk.gone || offset + lengthBytes > chunk.recordedBytes) return;
       try {
         await this.parts.store.reader.read(chunk, offset, lengthBytes);
       } catch (error) {

@@ -300,6 +300,21 @@ test('a server that is asked to verify a replica reads all of it before it says 
   t.like(await verify(lost), { exists: true, report: { corrupt: true } });
 });
 
+test('a replica that is cut while its server reads it through for the master: the answer says what it is then', async t => {
+  const rig = await Rig.start(t, { servers: 1, settings: { copyRate: 256 * KiB } });
+  const [host] = rig.hosts;
+  await rig.appendAll([pattern(100 * KiB), pattern(400 * KiB)]);
+  // The rate is used up for a moment.
+  const verified = rig.order(host!, 'inspectChunk', { verify: true });
+  await rig.pass(100);
+  await rig.do(() => rig.order(host!, 'fence', { version: 2 }));
+  await rig.do(() => rig.order(host!, 'fix', { version: 2, lengthBytes: 100 * KiB }));
+
+  const { report } = await rig.do(() => verified);
+
+  t.like(report, { lengthBytes: 100 * KiB, state: 'sealed', corrupt: false });
+});
+
 test('heartbeats carry how far and how fast the scrubber is, which reads no faster than its period asks for', async t => {
   const rig = await Rig.start(t, { servers: 1, settings: { scrubPeriod: 20_000 } });
   const [host] = rig.hosts;
