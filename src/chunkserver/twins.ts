@@ -31,6 +31,8 @@ export async function keepOneTwin(store: ChunkStore, logger: Logger, known: Chun
 }
 
 function isBetter(a: Chunk, b: Chunk): boolean {
+  // What is on a failed disk can be neither used nor changed; its record is met again when the disk works.
+  if ((a.disk.failure === undefined) !== (b.disk.failure === undefined)) return a.disk.failure === undefined;
   if (a.exists !== b.exists) return a.exists;
   if (a.version !== b.version) return a.version > b.version;
   if (a.state !== b.state) return a.state === 'sealed';
