@@ -67,7 +67,7 @@ export class ChunkReader {
     const pieces: Array<Promise<Buffer[]>> = [];
     for (let at = fromByte; at < toByte; ) {
       const source = find(state, at) ?? (await this.#locate(job, at, undefined));
-      const endByte = Math.min(toByte, source.endByte);
+      const endByte = Math.min(toByte, source.endByte, at + LIMITS.readBytesMax);
       const piece = this.#readPiece(job, at, endByte);
       // It may fail while the next one is still being located, before anybody waits for it; and the first failure speaks for all.
       piece.catch(() => undefined);

@@ -2,6 +2,7 @@
 import test from 'ava';
 import { hasCode } from '../../src/protocol/errors.js';
 import type { InodeId } from '../../src/protocol/ids.js';
+import { LIMITS } from '../../src/protocol/limits.js';
 import { newFile, withCluster } from './fake-cluster.js';
 
 const KiB = 1024;
@@ -138,6 +139,30 @@ test('damaged in different blocks, the copies make up a whole; damaged in the sa
       t.regex((await t.throwsAsync(later.read(3 * BLOCK - 1, 5)))!.message, /bytes 196607 to 196607 /);
     },
     { chunkSizeBytes: 1_048_576 },
+  );
+});
+
+test('a large read with damaged bytes in it asks for no more at once than a server hands out', async t => {
+  const MiB = 1024 * KiB;
+  const asked: number[] = [];
+  await withCluster(
+    t,
+    async cluster => {
+      const { file } = await newFile(await cluster.connect());
+      const data = pattern(10 * MiB);
+      for (let at = 0; at < data.length; at += MiB) await file.append([data.subarray(at, at + MiB)], { split: false });
+      cluster.bends.push(({ kind, request }) => {
+        if (kind !== 'read') return undefined;
+        asked.push(request.lengthBytes as number);
+        return (request.offset as number) < 65_536 ? 'CORRUPT' : undefined;
+      });
+
+      const reader = await (await cluster.connect()).openInode(file.inode);
+      const error = await t.throwsAsync(reader.read(0, data.length));
+      t.true(hasCode(error, 'CORRUPT'));
+      t.true(Math.max(...asked) <= LIMITS.readBytesMax, `${Math.max(...asked)} bytes`);
+    },
+    { chunkSizeBytes: 16 * MiB },
   );
 });
 
