@@ -222,7 +222,9 @@ export class Garbage {
   private enqueue(deletion: Deletion): void {
     const key = `${deletion.handle}@${deletion.server}`;
     if (this.deletions.size >= DELETIONS_MAX && !this.deletions.has(key)) return;
-    this.deletions.set(key, deletion);
+    // One that was refused comes back here, and its server may have named a newer version meanwhile.
+    const version = Math.max(deletion.version, this.deletions.get(key)?.version ?? 0);
+    this.deletions.set(key, { ...deletion, version });
   }
 
   private deleteSome(): void {

@@ -1,6 +1,7 @@
 // What the master does unasked: safe mode, healing, garbage, promise 8, keys, sessions with their locks, notices to other clients.
 import test, { type ExecutionContext } from 'ava';
 import { findChunk } from '../../src/master/chunks.js';
+import { GfsError } from '../../src/protocol/errors.js';
 import { type ChunkHandle, type InodeId, ROOT_INODE } from '../../src/protocol/ids.js';
 import type { Reply } from '../../src/protocol/messages.js';
 import { FakeCluster, fakeConnection, throwsCode } from './fake-cluster.js';
@@ -525,4 +526,31 @@ test('a server that was down when a chunk on it was collected reports all that i
 
   t.false(away!.chunks.has(handle));
   t.true((await cluster.beat(away!)).registered);
+});
+
+test('a deletion that was refused because the replica has a newer version by now goes by the version that its server names, and not by the old one', async t => {
+  const settings = { trash: 0, gcGrace: 1_000, rereplicateAfter: 600_000 };
+  const { cluster, handle, chain } = await withSealedChunk(t, { settings });
+  const [server] = chain;
+  const versions: number[] = [];
+  const gates: Array<() => void> = [];
+  server!.before = async (kind, body) => {
+    if (kind !== 'deleteChunk') return;
+    versions.push(body.version as number);
+    if (versions.length > 1) return;
+    await new Promise<void>(resolve => gates.push(resolve));
+    throw new GfsError('SUPERSEDED');
+  };
+  await cluster.ask('unlink', { once: cluster.once(), where: { start: ROOT_INODE, path: 'f' } });
+  await cluster.clock.advance(20_000);
+  t.is(versions.length, 1);
+
+  // An order that was long on its way has fenced it.
+  const fenced = { version: versions[0]! + 3, lengthBytes: 100, state: 'fenced' as const, suspect: false };
+  await cluster.beat(server!, { changed: [{ handle, ...fenced, corrupt: false }] });
+  gates[0]!();
+  await cluster.clock.advance(20_000);
+
+  t.true(versions.length > 1);
+  t.is(versions[1], versions[0]! + 3);
 });

@@ -1,5 +1,6 @@
 // Watches the copies of chunks that masters order and wait for, and those that are mended from others, without the masters knowing. Owns the one place where
-// Orders.give and ReplicaCopies.bring are wrapped.
+// Orders.give, ReplicaCopies.bring and Mending.mend are wrapped.
+import { Mending } from '../../src/master/mending.js';
 import { Orders } from '../../src/master/orders.js';
 import { ReplicaCopies } from '../../src/master/replica-copies.js';
 
@@ -60,18 +61,27 @@ export function watchCopies(watcher: CopyWatcher): void {
 function watchBeginnings(): void {
   const prototype = ReplicaCopies.prototype;
   const { bring } = prototype;
-  prototype.bring = async function (chunk, copy) {
-    const { orders } = (this as unknown as { context: { orders: Orders } }).context;
-    const beginnings = begun.get(orders) ?? new Map<string, number>();
-    begun.set(orders, beginnings);
-    const name = nameOf(chunk.handle, copy.server);
-    if (current) beginnings.set(name, current.nowMs());
-    try {
-      return await bring.call(this, chunk, copy);
-    } finally {
-      beginnings.delete(name);
-    }
+  prototype.bring = function (chunk, copy) {
+    return noted(this, [nameOf(chunk.handle, copy.server)], () => bring.call(this, chunk, copy));
   };
+  const mending = Mending.prototype;
+  const { mend } = mending;
+  mending.mend = function (chunk, servers, sources) {
+    const names = servers.map(server => nameOf(chunk.handle, server));
+    return noted(this, names, () => mend.call(this, chunk, servers, sources));
+  };
+}
+
+async function noted<T>(owner: object, names: readonly string[], work: () => Promise<T>): Promise<T> {
+  const { orders } = (owner as { context: { orders: Orders } }).context;
+  const beginnings = begun.get(orders) ?? new Map<string, number>();
+  begun.set(orders, beginnings);
+  if (current) for (const name of names) beginnings.set(name, current.nowMs());
+  try {
+    return await work();
+  } finally {
+    for (const name of names) beginnings.delete(name);
+  }
 }
 
 const nameOf = (handle: number, server: string): string => `${handle} at ${server}`;
