@@ -24,6 +24,8 @@ export async function keepOneTwin(store: ChunkStore, logger: Logger, known: Chun
     kept.version = other.version;
     kept.fencedVersion = Math.max(kept.fencedVersion, other.fencedVersion);
   }
+  // Nothing can be written there: both records are met again at the next start.
+  if (kept.disk.failure) return kept;
   await store.commit(kept, { sync: true });
   other.gone = true;
   if (!other.disk.failure) await store.commit(other, { sync: true, ops: await other.disk.index.removalOps(handle) });
@@ -31,9 +33,9 @@ export async function keepOneTwin(store: ChunkStore, logger: Logger, known: Chun
 }
 
 function isBetter(a: Chunk, b: Chunk): boolean {
-  // What is on a failed disk can be neither used nor changed; its record is met again when the disk works.
-  if ((a.disk.failure === undefined) !== (b.disk.failure === undefined)) return a.disk.failure === undefined;
+  // Also where they cannot be reached now: nobody may hear that there are none.
   if (a.exists !== b.exists) return a.exists;
+  if ((a.disk.failure === undefined) !== (b.disk.failure === undefined)) return a.disk.failure === undefined;
   if (a.version !== b.version) return a.version > b.version;
   if (a.state !== b.state) return a.state === 'sealed';
   return a.writtenBytes > b.writtenBytes;

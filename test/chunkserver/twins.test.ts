@@ -1,7 +1,12 @@
 // A disk that was away at a start and is back at the next one: what its server may say of chunks meanwhile, and which of two replicas counts then (I8).
 import test, { type ExecutionContext } from 'ava';
+import type { Chunk } from '../../src/chunkserver/chunk.js';
+import type { ChunkStore } from '../../src/chunkserver/chunk-store.js';
+import { keepOneTwin } from '../../src/chunkserver/twins.js';
+import type { Logger } from '../../src/lib/logger.js';
+import { GfsError } from '../../src/protocol/errors.js';
 import type { ChunkHandle } from '../../src/protocol/ids.js';
-import { type Host, pattern, Rig } from './rig.js';
+import { CHUNK, type Host, pattern, Rig } from './rig.js';
 
 const hello = Buffer.from('hello\n');
 const NEW = 9 as ChunkHandle;
@@ -82,6 +87,35 @@ for (const data of [TWO.data, [...TWO.data].reverse()])
     t.like(rig.report(host), { lengthBytes: 6, state: 'fenced', version: 5 });
     t.is(await rig.refusal(() => rig.order(host, 'fence', { version: 5 })), 'SUPERSEDED');
     t.like(await rig.do(() => rig.order(host, 'fence', { version: 6 })), { exists: true, lengthBytes: 6 });
+  });
+
+/** A record on one of two disks, and a store that has it; what is written is noted. */
+function record(path: string, fields: { exists: boolean; version: number; isFailed: boolean }): Chunk {
+  const { exists, version, isFailed } = fields;
+  const index = { removalOps: async () => [] };
+  const failure = isFailed ? new GfsError('DISK_FAILED') : undefined;
+  const disk = { path, failure, index, setAside: async () => undefined };
+  const states = { state: 'open', fencedVersion: 0, writtenBytes: exists ? 6 : 0, moveTo: () => undefined };
+  return { handle: CHUNK, disk, exists, version, gone: false, ...states } as unknown as Chunk;
+}
+
+for (const [known, found, kept] of [
+  [{ exists: true, version: 1, isFailed: true }, { exists: false, version: 5, isFailed: false }, 'known'],
+  [{ exists: false, version: 5, isFailed: true }, { exists: true, version: 1, isFailed: false }, 'found'],
+  [{ exists: true, version: 5, isFailed: true }, { exists: true, version: 1, isFailed: false }, 'found'],
+] as const)
+  test(`of a record on a failed disk and one on another bytes count before none, then the disk that works: ${JSON.stringify([known, found])}`, async t => {
+    const [first, second] = [record('/data', known), record('/disk2', found)];
+    const written: Chunk[] = [];
+    const commit = async (chunk: Chunk) => {
+      t.is(chunk.disk.failure, undefined, 'nothing is written to a failed disk');
+      written.push(chunk);
+    };
+    const store = { commit, disown: () => undefined, adopt: () => undefined } as unknown as ChunkStore;
+    const logger = { error: () => undefined } as unknown as Logger;
+
+    t.is(await keepOneTwin(store, logger, first, second), kept === 'known' ? first : second);
+    t.deepEqual(written, kept === 'known' ? [] : [second]);
   });
 
 test('a fence reads the end of what it vouches for: bytes that are damaged or gone are said to be (I8)', async t => {
