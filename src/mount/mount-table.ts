@@ -99,7 +99,12 @@ export async function unmountEntry(
   }
   if (!(await isListed(entry))) return;
   parts.logger.warn({ mountPoint: entry.mountPoint }, 'files are still open: the mount is taken away from under them');
-  await unmountDirectory(entry.mountPoint, { lazy: true });
+  try {
+    await unmountDirectory(entry.mountPoint, { lazy: true });
+  } catch (error) {
+    // Somebody else (fusermount -u) took it away in this moment: that is all that was wanted.
+    if (await isListed(entry)) throw error;
+  }
 }
 
 const BUSY_RETRY_MS = 100;
